@@ -1,0 +1,45 @@
+# Thin targets, each a single step. `make demo` and `make test` need nothing but Python 3.10+ with venv.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+TORCH ?=
+INSTALLED = $(VENV)/.installed
+PACKAGES = runner studio samples
+
+.PHONY: install demo test lint types check format bench clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): constraints.txt requirements-dev.txt $(PACKAGES:%=%/pyproject.toml)
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "Python 3.10 or newer is needed, $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(if $(TORCH),$(BIN)/python -m pip install $(TORCH))
+	$(BIN)/python -m pip install -q $(if $(TORCH),,-c constraints.txt) -r requirements-dev.txt $(PACKAGES:%=-e ./%)
+	@touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/ai-runner-studio --pipeline-import ai_runner_samples.cartoon.pipeline:Cartoon --input bunny
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(INSTALLED)
+	$(BIN)/mypy $(PACKAGES:%=%/src) benchmarks
+
+check: lint types test
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks.frame_path
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
