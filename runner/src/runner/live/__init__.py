@@ -1,0 +1,1 @@
+"""Live video: pipelines, frames, the pipeline process, streams and the host that joins them."""

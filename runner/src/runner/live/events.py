@@ -1,0 +1,306 @@
+"""What the host tells whoever listens, as small dataclasses: state, loads, errors, logs, metrics.
+
+Every event is sent as one JSON object with its class name under ``type``; `encode` and `decode` are
+the two directions. Past tense: it has happened. Times called ``*_s`` are durations in seconds;
+``at`` is seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Union
+
+from .report import ErrorReport
+
+
+def _now() -> float:
+    return time.time()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostStarted:
+    """The host is up and answers; sent first to every listener."""
+
+    version: str
+    python: str
+    interpreter: str
+    pid: int
+    pipeline: str
+    pipeline_import: str
+    at: float = field(default_factory=_now)
+    type: Literal["HostStarted"] = "HostStarted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateChanged:
+    """The guardian's state (LOADING, ONLINE, DEGRADED_INPUT, DEGRADED_INFERENCE, ERROR, OFFLINE)."""
+
+    state: str
+    previous: str
+    at: float = field(default_factory=_now)
+    type: Literal["StateChanged"] = "StateChanged"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One timed part of a load: spawn, import, initialize, first frame, switch, stop old."""
+
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadStarted:
+    """A pipeline process is being started, as revision `revision` (1, 2, ...)."""
+
+    revision: int
+    reason: str
+    files: tuple[str, ...] = ()
+    serving: int | None = None  # the revision that goes on serving meanwhile
+    at: float = field(default_factory=_now)
+    type: Literal["LoadStarted"] = "LoadStarted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadStepped:
+    """A load has entered its next step (named as in `Step`)."""
+
+    revision: int
+    step: str
+    at: float = field(default_factory=_now)
+    type: Literal["LoadStepped"] = "LoadStepped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadSucceeded:
+    """Revision `revision` serves now. `frames_lost` counts output frames lost to the hand-over."""
+
+    revision: int
+    reason: str
+    files: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = ()
+    total_s: float = 0.0
+    frames_lost: int = 0
+    pid: int = 0
+    device: str = "cpu"
+    params: dict[str, Any] = field(default_factory=dict)
+    params_schema: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    at: float = field(default_factory=_now)
+    type: Literal["LoadSucceeded"] = "LoadSucceeded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadFailed:
+    """Revision `revision` did not come up; revision `serving` (if any) goes on."""
+
+    revision: int
+    reason: str
+    report: ErrorReport
+    files: tuple[str, ...] = ()
+    serving: int | None = None
+    steps: tuple[Step, ...] = ()
+    total_s: float = 0.0
+    at: float = field(default_factory=_now)
+    type: Literal["LoadFailed"] = "LoadFailed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadSuperseded:
+    """A newer save came before revision `revision` was up; it was given up."""
+
+    revision: int
+    at: float = field(default_factory=_now)
+    type: Literal["LoadSuperseded"] = "LoadSuperseded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourcesChanged:
+    """The user's source files that the serving (or just failed) process has imported; absolute paths."""
+
+    files: tuple[str, ...]
+    at: float = field(default_factory=_now)
+    type: Literal["SourcesChanged"] = "SourcesChanged"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineFailed:
+    """An exception in the serving pipeline (in the frame loop, an update); it goes on serving.
+
+    `count` is how many of this same error there were since the last such event.
+    """
+
+    revision: int
+    report: ErrorReport
+    count: int = 1
+    at: float = field(default_factory=_now)
+    type: Literal["PipelineFailed"] = "PipelineFailed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineWarned:
+    """Something the author should know: output outside [0, 1], a slow update, a params field dropped."""
+
+    revision: int
+    message: str
+    at: float = field(default_factory=_now)
+    type: Literal["PipelineWarned"] = "PipelineWarned"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessExited:
+    """The serving process ended by itself. `reason` names signal or exit code; `restarting` says what follows."""
+
+    revision: int
+    pid: int
+    reason: str
+    logs: tuple[str, ...] = ()
+    restarting: bool = False
+    at: float = field(default_factory=_now)
+    type: Literal["ProcessExited"] = "ProcessExited"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogWritten:
+    """One line of the pipeline process: a log record, or its stdout or stderr."""
+
+    level: str  # DEBUG, INFO, WARNING, ERROR, CRITICAL
+    source: str  # the logger's name, "stdout" or "stderr"
+    message: str
+    revision: int = 0
+    at: float = field(default_factory=_now)
+    type: Literal["LogWritten"] = "LogWritten"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParamsChanged:
+    """The pipeline has taken these params (all of them, validated)."""
+
+    params: dict[str, Any]
+    at: float = field(default_factory=_now)
+    type: Literal["ParamsChanged"] = "ParamsChanged"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamStarted:
+    """A stream runs. Sizes in pixels: of the source, and of what the pipeline gets."""
+
+    source: str
+    source_width: int
+    source_height: int
+    width: int
+    height: int
+    fps: float | None = None
+    duration_s: float | None = None
+    frames: int | None = None
+    audio: bool = False
+    live: bool = False
+    sink: str | None = None
+    at: float = field(default_factory=_now)
+    type: Literal["StreamStarted"] = "StreamStarted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamEnded:
+    """The stream is over: by itself (`error` empty) or with a message in user terms."""
+
+    error: str = ""
+    error_kind: Literal["", "source", "sink", "pipeline"] = ""
+    frames_in: int = 0
+    frames_out: int = 0
+    at: float = field(default_factory=_now)
+    type: Literal["StreamEnded"] = "StreamEnded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TapOpened:
+    """A `FrameRing` to read newest pictures from: before ("input") or after ("output") the pipeline."""
+
+    side: Literal["input", "output"]
+    ring: str
+    type: Literal["TapOpened"] = "TapOpened"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsTaken:
+    """Figures of the last window (about a second) and totals of the stream.
+
+    Attributes:
+        fps_in, fps_out: frames per second handed to, and given back by, the pipeline.
+        latency_ms: percentile ("p50", "p95", "p99") -> ms from source to sink, empty without output.
+        stages_ms: stage -> median ms: decode, queue in, upload, pipeline, download, queue out, deliver.
+        frames_in, frames_out, frames_reloading: totals of the stream.
+        dropped: reason -> total of the stream.
+        memory_bytes: resident memory of the pipeline process. vram_bytes: its GPU memory, None without a GPU.
+        cpu_percent: of the pipeline process; 100 is one core.
+        position_s: presentation time reached. loading_s: for how long a load has been under way, else None.
+    """
+
+    fps_in: float = 0.0
+    fps_out: float = 0.0
+    latency_ms: dict[str, float] = field(default_factory=dict)
+    stages_ms: dict[str, float] = field(default_factory=dict)
+    frames_in: int = 0
+    frames_out: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    memory_bytes: int = 0
+    vram_bytes: int | None = None
+    vram_total_bytes: int | None = None
+    cpu_percent: float = 0.0
+    position_s: float = 0.0
+    loading_s: float | None = None
+    at: float = field(default_factory=_now)
+    type: Literal["MetricsTaken"] = "MetricsTaken"
+
+
+Event = Union[  # noqa: UP007  # read by pydantic at run time
+    HostStarted,
+    StateChanged,
+    LoadStarted,
+    LoadStepped,
+    LoadSucceeded,
+    LoadFailed,
+    LoadSuperseded,
+    SourcesChanged,
+    PipelineFailed,
+    PipelineWarned,
+    ProcessExited,
+    LogWritten,
+    ParamsChanged,
+    StreamStarted,
+    StreamEnded,
+    TapOpened,
+    MetricsTaken,
+]
+
+
+def encode(event: Event) -> str:
+    """The event as one line of JSON."""
+    import json
+
+    return json.dumps(asdict(event), default=str)
+
+
+def decode(line: str | bytes) -> Event:
+    """The event that a line of JSON holds.
+
+    Raises:
+        pydantic.ValidationError: it is not an event of this version.
+    """
+    event: Event = _adapter().validate_json(line)
+    return event
+
+
+_cached_adapter: Any = None
+
+
+def _adapter() -> Any:
+    global _cached_adapter
+    if _cached_adapter is None:
+        from typing import Annotated
+
+        from pydantic import Field, TypeAdapter
+
+        _cached_adapter = TypeAdapter(Annotated[Event, Field(discriminator="type")])
+    return _cached_adapter

@@ -1,0 +1,10 @@
+"""What a pipeline author imports: `Pipeline`, `BaseParams`, `PipelineSpec`.
+
+Importing this package loads neither torch nor numpy nor av: params modules build on it, and they
+are also loaded outside the pipeline process.
+"""
+
+from .interface import BaseParams, Pipeline
+from .spec import PipelineSpec, builtin_pipeline_spec
+
+__all__ = ["BaseParams", "Pipeline", "PipelineSpec", "builtin_pipeline_spec"]

@@ -1,0 +1,95 @@
+"""What the tests of the runner share: throw-away pipelines on disk, raw frames, and a look at what is left behind."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from runner.live.trickle import RawFrame
+
+WriteModule = Callable[[str, str], Path]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty project folder that is the working directory and on the import path."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    before = set(sys.modules)
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    yield folder
+    for name in set(sys.modules) - before:
+        if str(folder) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def write(project: Path) -> WriteModule:
+    """Write a module of the project: ``write("package.module", source)``."""
+
+    def write_module(name: str, source: str) -> Path:
+        path = project.joinpath(*name.split(".")).with_suffix(".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(source))
+        return path
+
+    return write_module
+
+
+def raw_frame(seq: int, width: int = 512, height: int = 512, fps: int = 30) -> RawFrame:
+    """Frame number `seq` of a stream: its number is in every pixel."""
+    pixels = np.full((height, width, 3), seq % 256, np.uint8)
+    return RawFrame(pixels, seq, Fraction(1, fps), seq, {"captured": time.monotonic_ns()})
+
+
+@pytest.fixture
+def nothing_left() -> Iterator[None]:
+    """Fail if the test leaves a process or a shared-memory segment of its own behind."""
+    segments_before = segments()
+    yield
+    deadline = time.monotonic() + 5
+    while (left := children()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert left == []
+    gc.collect()  # views of a ring keep its memory until they go
+    assert segments() - segments_before == set()
+
+
+def children() -> list[str]:
+    """Processes below this one that are alive, but for multiprocessing's own resource tracker."""
+    alive = []
+    for child in psutil.Process().children(recursive=True):
+        try:
+            command = " ".join(child.cmdline())
+            if child.status() != psutil.STATUS_ZOMBIE and "resource_tracker" not in command:
+                alive.append(f"{child.pid} {command}")
+        except psutil.NoSuchProcess:
+            continue
+    return alive
+
+
+def segments() -> set[str]:
+    """Shared memory that has a name in a file system, or is held open by this process."""
+    ours = ("ai-runner", "psm_", "mp-")  # the last two are multiprocessing's
+    names = os.listdir("/dev/shm") if os.path.isdir("/dev/shm") else []
+    named = {f"/dev/shm/{name}" for name in names if name.startswith(ours)}
+    held = set()
+    for descriptor in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{descriptor}")
+        except FileNotFoundError:
+            continue
+        if "ai-runner-segment" in target:
+            held.add(f"{descriptor} {target}")
+    return named | held
