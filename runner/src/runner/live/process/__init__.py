@@ -1,0 +1,1 @@
+"""The pipeline process: frame rings, messages, the parent's handle, the child, the guardian."""

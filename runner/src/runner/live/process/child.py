@@ -1,0 +1,544 @@
+"""What runs inside the pipeline process. User code, torch and the GPU are here and nowhere else.
+
+The event loop belongs to the user's pipeline, which may block it; one thread beside it sends
+heartbeats and ends the process when the host is gone. Nothing here outlives the host: on Linux the
+kernel kills the process with its parent, and everywhere the thread sees the socket hang up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections import OrderedDict
+from contextlib import suppress
+from dataclasses import replace
+from importlib.machinery import SourceFileLoader
+from typing import TYPE_CHECKING, Any
+
+from ...errors import ParamsError, RunnerError
+from ..report import ErrorReport, Phase, code_around, is_user_file, report_exception, returning_line
+from .channel import ChildChannel
+from .messages import (
+    Boot,
+    Flushed,
+    FrameFailed,
+    FrameSent,
+    FrameTaken,
+    Heartbeat,
+    Load,
+    Loaded,
+    LoadFailed,
+    LogLine,
+    Message,
+    OutputWarned,
+    ParamsApplied,
+    ParamsRefused,
+    ParamsReloaded,
+    ParamsSent,
+    RingOpened,
+    SourcesSeen,
+    StepEntered,
+    Stop,
+    StreamDrained,
+    StreamOpened,
+)
+from .sources import failed_sources, imported_sources
+
+if TYPE_CHECKING:
+    from ..pipelines import BaseParams, Pipeline
+    from ..trickle.frame import RawFrame, VideoFrame
+    from .ring import FrameRing
+
+HEARTBEAT_S = 0.5
+STOP_GRACE_S = 2.5  # for the pipeline's own stop(); the host's SIGKILL comes at 3 s
+OUTPUT_SLOTS = 4
+_REMEMBERED_INPUTS = 256
+
+
+def main(boot: Boot) -> None:
+    """Entry of the spawned process."""
+    os.setsid()  # own process group: a Ctrl-C in the terminal is the host's affair
+    _die_with(boot.parent_pid)
+    channel = ChildChannel(boot.control)
+    _redirect_output(boot)
+    _send_logs(channel, boot.verbose)
+    _compile_user_files_afresh()
+    child = PipelineChild(channel)
+    threading.Thread(target=_beat, args=(channel, child), name="heartbeat", daemon=True).start()
+    code = 1
+    try:
+        code = asyncio.run(child.run())
+    except BaseException as error:
+        channel.send(FrameFailed(report_exception(error, "process")))
+    # Not sys.exit: Python's and torch's own shutdown takes 0.4 s and frees nothing that the kernel does not.
+    _flush_output()
+    os._exit(code)
+
+
+def _die_with(parent_pid: int) -> None:
+    """Have the kernel kill this process when the host dies, where it can."""
+    if sys.platform == "linux":
+        import ctypes
+
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    if os.getppid() != parent_pid:  # it died before this was in force
+        os._exit(1)
+
+
+def _redirect_output(boot: Boot) -> None:
+    """stdout and stderr of this process, C libraries included, go to the host line by line."""
+    for connection, descriptor in ((boot.stdout, 1), (boot.stderr, 2)):
+        os.dup2(connection.fileno(), descriptor)
+        connection.close()
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    # After a crash in C code, and when the host asks where the process hangs (SIGUSR1).
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+
+
+def _flush_output() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+
+
+class _LogSender(logging.Handler):
+    """Sends every log record to the host."""
+
+    def __init__(self, channel: ChildChannel) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter("%(message)s"))  # level, name and time travel as fields
+        self._channel = channel
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            message = self.format(record)
+        except Exception:
+            self.handleError(record)
+            return
+        report = bool(getattr(record, "report_error", False))
+        self._channel.send(LogLine(record.levelname, record.name, message, record.created, report))
+
+
+def _send_logs(channel: ChildChannel, verbose: bool) -> None:
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[_LogSender(channel)], force=True)
+    logging.captureWarnings(True)
+    for noisy in ("asyncio", "PIL", "urllib3"):
+        logging.getLogger(noisy).setLevel(logging.INFO)
+
+
+def _compile_user_files_afresh() -> None:
+    """Never run a user's module from a cached .pyc: what is on disk is what runs.
+
+    A .pyc is matched to its source by size and mtime in whole seconds, so of two saves within one
+    second the second could go unseen. A loader that cannot tell the times of a file neither reads
+    nor writes its .pyc.
+    """
+    original = SourceFileLoader.path_stats
+
+    def path_stats(self: SourceFileLoader, path: str) -> Any:
+        if is_user_file(path):
+            raise OSError("times of user files are not looked at")
+        return original(self, path)
+
+    SourceFileLoader.path_stats = path_stats  # type: ignore[method-assign]
+
+
+def _beat(channel: ChildChannel, child: PipelineChild) -> None:
+    """The heartbeat thread."""
+    while not channel.wait_hangup(HEARTBEAT_S):
+        channel.send(Heartbeat(time.monotonic() - child.last_turn, threading.active_count(), _vram_bytes()))
+    # The host is gone. Take with us whatever the pipeline has started.
+    os.killpg(0, signal.SIGKILL)
+
+
+def _vram_bytes() -> int:
+    torch = sys.modules.get("torch")
+    if torch is None or not hasattr(torch, "cuda") or not torch.cuda.is_initialized():
+        return 0
+    return int(torch.cuda.memory_reserved())
+
+
+class PipelineChild:
+    """Loads one pipeline and moves frames, params and errors between it and the host.
+
+    Attributes:
+        last_turn: when the event loop last came round, on the monotonic clock.
+    """
+
+    def __init__(self, channel: ChildChannel) -> None:
+        self.last_turn = time.monotonic()
+        self._channel = channel
+        self._load: asyncio.Queue[Load] = asyncio.Queue()
+        self._frames: asyncio.Queue[FrameSent | StreamDrained] = asyncio.Queue()
+        self._params: asyncio.Queue[ParamsSent] = asyncio.Queue()
+        self._stopping = asyncio.Event()
+        self._input_rings: dict[int, FrameRing] = {}
+        self._output = OutputRing(channel)
+        self._request_id = ""
+        self._inputs: OrderedDict[int, RawFrame] = OrderedDict()
+        self._pipeline: Pipeline
+        self._params_class: type[BaseParams]
+        self._resolution = (0, 0)
+        self._resolution_request = ""
+        self._checked = False
+        self._sources: tuple[str, ...] = ()
+
+    async def run(self) -> int:
+        """Serve until the host says stop; the exit code."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._channel.fileno(), self._receive)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        turning = asyncio.create_task(self._turn())
+        load = await self._first_load()
+        if load is None or not await self._load_pipeline(load):
+            return 0 if load is None else 1
+        tasks = [asyncio.create_task(work()) for work in (self._feed, self._drain, self._update, self._report_sources)]
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+        for task in (*tasks, turning):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._stop_pipeline()
+        return 0
+
+    async def _first_load(self) -> Load | None:
+        load = asyncio.create_task(self._load.get())
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait([load, stopping], return_when=asyncio.FIRST_COMPLETED)
+        return load.result() if load.done() else None
+
+    async def _turn(self) -> None:
+        while True:
+            self.last_turn = time.monotonic()
+            await asyncio.sleep(HEARTBEAT_S / 2)
+
+    def _receive(self) -> None:
+        for message in self._channel.receive():
+            self._dispatch(message)
+
+    def _dispatch(self, message: Message) -> None:
+        match message:
+            case FrameSent() | StreamDrained():
+                self._frames.put_nowait(message)
+            case FrameTaken(ring, slot):
+                self._output.free(ring, slot)
+            case RingOpened(number, name):
+                self._open_input_ring(number, name)
+            case ParamsSent():
+                self._params.put_nowait(message)
+            case StreamOpened(request_id):
+                self._request_id = request_id
+                self._inputs.clear()
+            case Load():
+                self._load.put_nowait(message)
+            case Stop():
+                self._stopping.set()
+
+    def _open_input_ring(self, number: int, name: str) -> None:
+        from .ring import FrameRing
+
+        for old in self._input_rings.values():
+            old.close()
+        self._input_rings = {number: FrameRing.attach(name)}
+
+    # ---- loading ---------------------------------------------------------------------------
+
+    async def _load_pipeline(self, load: Load) -> bool:
+        phase: Phase = "params"
+        try:
+            from ..pipelines.loader import accepted_params, load_params_class, load_pipeline_class, parse_params
+            from ..pipelines.spec import PipelineSpec
+
+            self._channel.send(StepEntered("import"))
+            spec = PipelineSpec.model_validate_json(load.spec)
+            params_class = load_params_class(spec)
+            phase = "import"
+            pipeline_class = load_pipeline_class(spec.pipeline_cls)
+            if spec.params_cls is None:
+                params_class = getattr(pipeline_class, "params_class", None) or params_class
+            phase = "params"
+            params = dict(load.params)
+            dropped: dict[str, str] = {}
+            if not load.strict:
+                params, dropped = accepted_params(params_class, params)
+            parsed = parse_params(params_class, params)
+            phase = "initialize"
+            self._channel.send(StepEntered("import torch"))
+            self._converter = _converter()
+            self._channel.send(StepEntered("initialize"))
+            self._pipeline = pipeline_class()
+            await self._pipeline.initialize(**params)
+        except BaseException as error:
+            self._send_sources(failed_sources(load.spec, error))
+            self._channel.send(LoadFailed(_load_report(error, phase)))
+            return False
+        self._params_class = params_class
+        self._take_params(parsed)
+        self._send_sources(imported_sources())
+        self._channel.send(self._loaded(parsed, dropped))
+        return True
+
+    def _loaded(self, parsed: BaseParams, dropped: dict[str, str]) -> Loaded:
+        return Loaded(
+            params=parsed.model_dump(mode="json"),
+            schema=self._params_class.model_json_schema(),
+            dropped=dropped,
+            device=str(self._converter.device),
+            show_reloading_frame=parsed.show_reloading_frame,
+            output_width=self._resolution[0],
+            output_height=self._resolution[1],
+        )
+
+    def _take_params(self, parsed: BaseParams) -> None:
+        self._resolution = parsed.get_output_resolution()
+        self._resolution_request = self._request_id
+
+    async def _stop_pipeline(self) -> None:
+        try:
+            await asyncio.wait_for(self._pipeline.stop(), STOP_GRACE_S)
+        except asyncio.TimeoutError:
+            logging.error("stop() of the pipeline took more than %.1f s; the process ends without it", STOP_GRACE_S)
+        except Exception as error:
+            self._channel.send(FrameFailed(report_exception(error, "stop")))
+
+    async def _report_sources(self) -> None:
+        """Imports that happen later (in the first frame, say) are watched too."""
+        modules = len(sys.modules)
+        while True:
+            await asyncio.sleep(1.0)
+            if len(sys.modules) != modules:
+                modules = len(sys.modules)
+                self._send_sources(imported_sources())
+
+    def _send_sources(self, files: tuple[str, ...]) -> None:
+        if files != self._sources:
+            self._sources = files
+            self._channel.send(SourcesSeen(files))
+
+    # ---- frames ----------------------------------------------------------------------------
+
+    async def _feed(self) -> None:
+        """Frames into the pipeline, one after the other."""
+        while True:
+            message = await self._frames.get()
+            if isinstance(message, StreamDrained):
+                await self._flush()
+                continue
+            try:
+                frame = self._take_frame(message)
+                await self._pipeline.put_video_frame(frame, message.request_id)
+            except Exception as error:
+                self._channel.send(FrameFailed(report_exception(error, "frame")))
+            finally:
+                self._channel.send(FrameTaken(message.ring, message.slot))
+
+    def _take_frame(self, message: FrameSent) -> VideoFrame:
+        from ..trickle.frame import VideoFrame
+
+        raw = self._input_rings[message.ring].read(message.slot)
+        raw.stamps["taken"] = time.monotonic_ns()
+        tensor = self._converter.to_tensor(raw.pixels)
+        raw.stamps["uploaded"] = time.monotonic_ns()
+        raw.pixels = raw.pixels[:0]  # the slot goes back; only the header is kept
+        self._inputs[raw.pts] = raw
+        while len(self._inputs) > _REMEMBERED_INPUTS:
+            self._inputs.popitem(last=False)
+        now = time.time()
+        captured_s = (raw.stamps["uploaded"] - raw.stamps.get("captured", raw.stamps["taken"])) / 1e9
+        return VideoFrame(tensor, raw.pts, raw.time_base, {"frame_init": now - captured_s, "pre_process_frame": now})
+
+    async def _flush(self) -> None:
+        """End of a stream: a pipeline that gathers batches (a transform does) gives up what it has."""
+        flush = getattr(self._pipeline, "flush", None)
+        if flush is not None:
+            try:
+                await flush()
+            except Exception as error:
+                self._channel.send(FrameFailed(report_exception(error, "frame")))
+        self._channel.send(Flushed())
+
+    async def _drain(self) -> None:
+        """Frames out of the pipeline."""
+        while True:
+            try:
+                output = await self._pipeline.get_processed_video_frame()
+                await self._send_output(output)
+            except Exception as error:
+                self._channel.send(FrameFailed(_output_report(error, self._pipeline)))
+                await asyncio.sleep(0.02)  # one that fails at once must not spin
+
+    async def _send_output(self, output: Any) -> None:
+        from .tensor import OutputError, check_output
+
+        processed = time.monotonic_ns()
+        try:
+            tensor, timestamp, request_id = output.tensor, output.timestamp, output.request_id
+        except AttributeError as error:
+            raise OutputError(
+                f"get_processed_video_frame returned {type(output).__name__}, expected a VideoOutput"
+            ) from error
+        width, height = check_output(tensor)
+        if not self._checked:
+            self._check_first(tensor, width, height)
+        raw = self._input_of(timestamp)
+        raw.pts, raw.time_base = timestamp, output.time_base
+        raw.stamps["processed"] = processed
+        ring, slot = await self._output.take(width, height)
+        self._converter.to_pixels(tensor, ring.pixels(slot, width, height))
+        raw.stamps["downloaded"] = time.monotonic_ns()
+        ring.commit(slot, raw, width, height)
+        self._channel.send(FrameSent(self._output.number, slot, request_id))
+
+    def _input_of(self, timestamp: int) -> RawFrame:
+        """Header of the input that an output came from: that of the same or the next earlier pts."""
+        raw = self._inputs.get(timestamp)
+        if raw is None:
+            earlier = [pts for pts in self._inputs if pts <= timestamp]
+            raw = self._inputs[max(earlier)] if earlier else _no_input()
+        return replace(raw, stamps=dict(raw.stamps))
+
+    def _check_first(self, tensor: Any, width: int, height: int) -> None:
+        """Once per revision: what costs a look at the values, or is odd but usable."""
+        from .tensor import range_warning
+
+        self._checked = True
+        warnings = [range_warning(tensor)]
+        if (width, height) != self._resolution:
+            expected = "{}x{}".format(*self._resolution)
+            warnings.append(f"output is {width}x{height}; params say {expected} (get_output_resolution)")
+        for warning in filter(None, warnings):
+            self._channel.send(OutputWarned(warning))
+
+    # ---- params ----------------------------------------------------------------------------
+
+    async def _update(self) -> None:
+        while True:
+            message = await self._params.get()
+            while not self._params.empty():
+                self._refuse(message, RunnerError("newer params came before these were looked at"))
+                message = self._params.get_nowait()
+            await self._apply(message)
+
+    async def _apply(self, message: ParamsSent) -> None:
+        from ..pipelines.loader import parse_params
+
+        try:
+            parsed = parse_params(self._params_class, message.params)
+            resolution = parsed.get_output_resolution()
+            # Contract 5.1: within one stream the size of the pictures stays.
+            if self._request_id and resolution != self._resolution and self._request_id == self._resolution_request:
+                raise ParamsError(
+                    f"the output size cannot change within a stream ({self._resolution} to {resolution}): "
+                    "start a new one"
+                )
+            reload_task = await self._pipeline.update_params(**message.params)
+        except Exception as error:
+            self._refuse(message, error)
+            return
+        self._take_params(parsed)
+        width, height = self._resolution
+        applied = ParamsApplied(message.number, parsed.model_dump(mode="json"), reload_task is not None, width, height)
+        self._channel.send(applied)
+        if reload_task is None:
+            return
+        try:
+            await reload_task
+        except Exception as error:
+            # Contract part 6: a reload that fails leaves no usable pipeline; the process ends.
+            self._channel.send(FrameFailed(report_exception(error, "update_params")))
+            self._stopping.set()
+            return
+        self._channel.send(ParamsReloaded())
+
+    def _refuse(self, message: ParamsSent, error: Exception) -> None:
+        refused = error.refused if isinstance(error, ParamsError) else {}
+        self._channel.send(ParamsRefused(message.number, report_exception(error, "update_params"), refused))
+
+
+class OutputRing:
+    """The ring that a pipeline process writes its outputs to; grows when pictures do.
+
+    Attributes:
+        number: of the current ring, from 1; 0 before the first output.
+    """
+
+    def __init__(self, channel: ChildChannel) -> None:
+        self.number = 0
+        self._channel = channel
+        self._ring: FrameRing | None = None
+        self._retired: list[FrameRing] = []
+        self._slots: asyncio.Queue[int] = asyncio.Queue()
+
+    async def take(self, width: int, height: int) -> tuple[FrameRing, int]:
+        """A slot to write to, opened; waits while the host holds all of them."""
+        if self._ring is None or not self._ring.fits(width, height):
+            self._open(width, height)
+        assert self._ring is not None
+        slot = await self._slots.get()
+        self._ring.open_slot(slot)
+        return self._ring, slot
+
+    def free(self, ring: int, slot: int) -> None:
+        """The host has given a slot back."""
+        if ring != self.number:
+            return
+        self._slots.put_nowait(slot)
+        # It has attached to this ring: the one before is not needed any more.
+        while self._retired:
+            self._retired.pop().close()
+
+    def _open(self, width: int, height: int) -> None:
+        from .ring import FrameRing
+
+        if self._ring is not None:
+            self._retired.append(self._ring)
+        self._ring = FrameRing.create(OUTPUT_SLOTS, width, height)
+        self.number += 1
+        self._slots = asyncio.Queue()
+        for slot in range(OUTPUT_SLOTS):
+            self._slots.put_nowait(slot)
+        self._channel.send(RingOpened(self.number, self._ring.name))
+
+
+def _output_report(error: Exception, pipeline: Pipeline) -> ErrorReport:
+    """An output that is no frame has no traceback into user code: point at where it was returned."""
+    from .tensor import OutputError
+
+    report = report_exception(error, "frame")
+    if report.file or not isinstance(error, OutputError):
+        return report
+    file, line = returning_line(getattr(pipeline, "target", None) or type(pipeline).get_processed_video_frame)
+    return replace(report, file=file, line=line, code=code_around(file, line))
+
+
+def _converter() -> Any:
+    from .tensor import FrameConverter
+
+    return FrameConverter()
+
+
+def _no_input() -> RawFrame:
+    """The header of an output that no remembered input belongs to."""
+    from fractions import Fraction
+
+    import numpy as np
+
+    from ..trickle.frame import RawFrame
+
+    return RawFrame(np.empty((0, 0, 3), np.uint8), 0, Fraction(1), seq=-1)
+
+
+def _load_report(error: BaseException, phase: Phase) -> ErrorReport:
+    if isinstance(error, ParamsError):
+        phase = "params"
+    return report_exception(error, phase)

@@ -1,0 +1,204 @@
+"""Everything that crosses between the host and a pipeline process, except pixels.
+
+Small frozen dataclasses, sent over one socket per process in the order in which they happen.
+Both ends are the same version of this package, started by one another: they travel pickled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from socket import socket
+from typing import Any
+
+from ..report import ErrorReport
+
+# ---- either way ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RingOpened:
+    """The sender writes its frames to this ring from now on. `number` counts its rings from 1."""
+
+    number: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class FrameSent:
+    """A frame lies in a slot of the sender's ring; the receiver holds the slot until `FrameTaken`."""
+
+    ring: int
+    slot: int
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class FrameTaken:
+    """The receiver of `FrameSent` is done with the slot. From the child it also asks for the next frame."""
+
+    ring: int
+    slot: int
+
+
+# ---- host -> pipeline process ----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Boot:
+    """Passed to the process at its start: its ends of the socket and of the stdout and stderr pipes."""
+
+    control: socket
+    stdout: Connection
+    stderr: Connection
+    parent_pid: int
+    verbose: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Import the pipeline and initialize it.
+
+    `spec` is a `PipelineSpec` as JSON. `strict`: a refused param fails the load; otherwise it is
+    dropped and named, and the rest applied (params that come from an earlier revision).
+    """
+
+    spec: str
+    params: dict[str, Any]
+    strict: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOpened:
+    """Frames of this request follow; outputs of another one are not wanted."""
+
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StreamDrained:
+    """No more frames will come: push out what is pending, then answer `Flushed`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParamsSent:
+    """Apply these params; answered by `ParamsApplied` or `ParamsRefused` of the same `number`."""
+
+    number: int
+    params: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Stop the pipeline and exit."""
+
+
+# ---- pipeline process -> host ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StepEntered:
+    """Loading has come to "import" or "initialize"."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The pipeline is initialized.
+
+    `params` are all of them, as its class filled them in; `schema` is the class' JSON schema;
+    `dropped` names the fields that the class refused, with reasons.
+    """
+
+    params: dict[str, Any]
+    schema: dict[str, Any]
+    dropped: dict[str, str]
+    device: str
+    show_reloading_frame: bool
+    output_width: int
+    output_height: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailed:
+    """The pipeline could not be imported or initialized; the process ends now."""
+
+    report: ErrorReport
+
+
+@dataclass(frozen=True, slots=True)
+class SourcesSeen:
+    """All of the user's source files that this process has imported so far; absolute, real paths."""
+
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameFailed:
+    """An exception for a frame, or an output that is no frame. The loop goes on with the next."""
+
+    report: ErrorReport
+
+
+@dataclass(frozen=True, slots=True)
+class OutputWarned:
+    """The first output is usable, but not what the contract says."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ParamsApplied:
+    """Params are in force (`reloading` False), or the pipeline has begun to reload for them (True)."""
+
+    number: int
+    params: dict[str, Any]
+    reloading: bool
+    output_width: int
+    output_height: int
+
+
+@dataclass(frozen=True, slots=True)
+class ParamsReloaded:
+    """The reload that `ParamsApplied` announced is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParamsRefused:
+    """Params were refused; the old ones stay. `refused`: field -> reason where fields are to blame."""
+
+    number: int
+    report: ErrorReport
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Flushed:
+    """Answer to `StreamDrained`: the pipeline was asked for what it still had."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One log record. `report` marks records logged with ``extra={"report_error": True}``."""
+
+    level: str
+    source: str
+    message: str
+    at: float
+    report: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """Sent twice a second by a thread of its own, so that it comes also while the event loop is busy.
+
+    `loop_lag_s`: for how long the event loop has not come round.
+    """
+
+    loop_lag_s: float
+    threads: int
+    vram_bytes: int
+
+
+Message = Any  # one of the classes above

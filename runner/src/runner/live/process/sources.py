@@ -1,0 +1,50 @@
+"""Which source files a process has imported that are the user's own: those a save of which reloads."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+
+from ..report import is_user_file, traceback_files
+
+
+def imported_sources() -> tuple[str, ...]:
+    """Real, absolute paths of the user's modules in this process, sorted.
+
+    The user's: not the standard library, not site-packages, not this runtime. Editable installs lie
+    outside site-packages and so are the user's.
+    """
+    files = set()
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None)
+        # Some packages (torch.ops) name files that do not exist.
+        if file and os.path.isabs(file) and is_user_file(file) and os.path.isfile(file):
+            files.add(os.path.realpath(file))
+    return tuple(sorted(files))
+
+
+def failed_sources(spec_json: str, error: BaseException) -> tuple[str, ...]:
+    """`imported_sources`, and the files that a failed load has to do with.
+
+    A module that failed to import is no longer in `sys.modules`: it is found through the traceback,
+    the syntax error, and the import paths themselves.
+    """
+    files = {os.path.realpath(file) for file in traceback_files(error.__traceback__)}
+    if isinstance(error, SyntaxError) and error.filename and os.path.exists(error.filename):
+        files.add(os.path.realpath(error.filename))
+    for path in _module_names(spec_json):
+        try:
+            spec = importlib.util.find_spec(path)
+        except Exception:  # finding a module imports its parents, which may be what is broken
+            continue
+        if spec is not None and spec.origin and is_user_file(spec.origin):
+            files.add(os.path.realpath(spec.origin))
+    return tuple(sorted(files.union(imported_sources())))
+
+
+def _module_names(spec_json: str) -> list[str]:
+    spec = json.loads(spec_json)
+    paths = (spec.get("pipeline_cls"), spec.get("params_cls"))
+    return [path.partition(":")[0] for path in paths if path]

@@ -1,0 +1,56 @@
+"""PipelineStatus: what `/api/status` answers, field by field as the network knows it (contract 5.2)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from .state import PipelineState
+
+
+def now_ms() -> int:
+    """Milliseconds since the epoch, the unit of every time in a status."""
+    return int(time.time() * 1000)
+
+
+def params_hash(params: dict[str, Any]) -> str:
+    """Hex MD5 of the params as JSON with sorted keys and Python's default separators."""
+    return hashlib.md5(json.dumps(params, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
+
+
+class InputStatus(BaseModel):
+    """Frames in: when the last one came (ms), and how many per second."""
+
+    last_input_time: int | None = None
+    fps: float = 0.0
+
+
+class InferenceStatus(BaseModel):
+    """Frames out, params, errors and restarts; times in ms."""
+
+    last_output_time: int | None = None
+    fps: float = 0.0
+    last_params_update_time: int | None = None
+    last_params: dict[str, Any] | None = None
+    last_params_hash: str | None = None
+    last_error_time: int | None = None
+    last_error: str | None = None
+    last_restart_time: int | None = None
+    last_restart_logs: list[str] | None = None
+    restart_count: int = 0
+
+
+class PipelineStatus(BaseModel):
+    """The guardian's report."""
+
+    type: Literal["status"] = "status"
+    pipeline: str
+    start_time: int
+    state: PipelineState = PipelineState.LOADING
+    last_state_update_time: int | None = None
+    input_status: InputStatus = InputStatus()
+    inference_status: InferenceStatus = InferenceStatus()
