@@ -1,0 +1,97 @@
+"""Handoff: the one place where frames pass from the reading thread to the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+
+from ...trickle.frame import AudioFrame, RawFrame
+from .protocol import Policy
+
+_LOSSLESS_DEPTH = 4  # pictures; enough that neither side waits for the other's single steps
+
+
+class Handoff:
+    """A short queue with a thread on one side and one asyncio task on the other.
+
+    With policy ``newest`` one picture waits at most, and a newer one takes its place. With
+    ``lossless`` the thread waits for room. Sound is never dropped.
+
+    After `end`, what waits is still given out, then `get` answers None or raises the error that
+    `end` was given. After `close` both sides are let go at once.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, policy: Policy) -> None:
+        self._loop = loop
+        self._policy = policy
+        self._items: deque[RawFrame | AudioFrame] = deque()
+        self._pictures = 0
+        self._room = threading.Condition()
+        self._arrived = asyncio.Event()
+        self._closed = False
+        self._ended = False
+        self._error: BaseException | None = None
+
+    def put(self, item: RawFrame | AudioFrame) -> RawFrame | None:
+        """Called by the thread. The picture that had to give way, None if there was none.
+
+        A closed handoff takes nothing, and never blocks.
+        """
+        replaced = None
+        with self._room:
+            if isinstance(item, RawFrame):
+                if self._policy == "lossless":
+                    self._room.wait_for(lambda: self._closed or self._pictures < _LOSSLESS_DEPTH)
+                elif self._pictures and not self._closed:
+                    replaced = next(waiting for waiting in self._items if isinstance(waiting, RawFrame))
+                    self._items = deque(waiting for waiting in self._items if waiting is not replaced)
+                    self._pictures -= 1
+                self._pictures += 1
+            if self._closed:
+                return None
+            self._items.append(item)
+        self._wake()
+        return replaced
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Called by the thread: nothing more will come, because of `error` or because all was given."""
+        with self._room:
+            self._ended = True
+            self._error = error
+        self._wake()
+
+    async def get(self) -> RawFrame | AudioFrame | None:
+        """The next item; None at the end. Raises the error that ended it."""
+        while True:
+            with self._room:
+                if self._closed:
+                    return None
+                if self._items:
+                    item = self._items.popleft()
+                    if isinstance(item, RawFrame):
+                        self._pictures -= 1
+                        self._room.notify()
+                    return item
+                if self._ended:
+                    if self._error is not None:
+                        raise self._error
+                    return None
+                # Under the lock, so that an arrival after this point sets it again.
+                self._arrived.clear()
+            await self._arrived.wait()
+
+    def close(self) -> None:
+        """Called on the loop: drop what waits and let both sides go."""
+        with self._room:
+            self._closed = True
+            self._items.clear()
+            self._room.notify_all()
+        self._arrived.set()
+
+    def _wake(self) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._arrived.set)
+        except RuntimeError:  # the loop has been closed over our head
+            with self._room:
+                self._closed = True

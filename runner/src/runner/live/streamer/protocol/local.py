@@ -1,0 +1,127 @@
+"""LocalProtocol: frames from a file, a test pattern, a camera, a URL or shared memory; out to a file or nowhere."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ....errors import SourceError
+from ...trickle.frame import AudioFrame, RawFrame
+from .protocol import ProtocolStatistics, SourceInfo, StreamProtocol, StreamRequest
+from .reader import SourceReader
+from .recorder import Recorder
+
+if TYPE_CHECKING:
+    from ...trickle.encoder import Encoder
+    from .source import Source
+
+# Longer than the time limits inside of a source, which say better what is wrong.
+_OPEN_LIMIT_S = 25.0
+# How long `close` waits for the reading thread. A read that cannot be interrupted (a network
+# stream that is silent, a camera that hangs) goes on for a while in a daemon thread, alone.
+_JOIN_LIMIT_S = 1.0
+
+
+class LocalProtocol(StreamProtocol):
+    """One stream between this machine's files, devices and addresses.
+
+    Attributes:
+        info: what is known of the source, once `open` has returned.
+        statistics: reasons in ``dropped``: ``source`` (a newer picture came before this one was taken),
+            ``encoder`` (the sink could not keep up), ``timestamp`` (a picture for the sink that was not
+            later than the one before it), ``no_timestamp`` (the source did not say when to show it).
+    """
+
+    info: SourceInfo
+
+    def __init__(self, request: StreamRequest) -> None:
+        self.request = request
+        self.statistics = ProtocolStatistics()
+        self._reader: SourceReader | None = None
+        self._recorder: Recorder | None = None
+
+    async def open(self, width: int, height: int) -> SourceInfo:
+        loop = asyncio.get_running_loop()
+        self._reader = SourceReader(self.request, width, height, self.statistics, loop)
+        self._reader.start()
+        try:
+            source = await self._opened_source(self._reader)
+            if self.request.sink is not None:
+                await self._open_sink(self.request.sink, source)
+        except BaseException:
+            await self.close()
+            raise
+        self.info = replace(source.info, frames=_expected_frames(source.info, self.request))
+        return self.info
+
+    async def frames(self) -> AsyncIterator[RawFrame | AudioFrame]:
+        assert self._reader is not None, "open() comes first"
+        handoff = self._reader.handoff
+        self._reader.begin()
+        while (frame := await handoff.get()) is not None:
+            if isinstance(frame, RawFrame):
+                self.statistics.frames_in += 1
+            yield frame
+
+    async def put(self, frame: RawFrame | AudioFrame) -> None:
+        if self._reader is None:  # closed meanwhile
+            return
+        if self._recorder is not None:
+            await self._recorder.put(frame)
+        elif isinstance(frame, RawFrame):
+            self.statistics.frames_out += 1
+
+    async def finish(self) -> None:
+        try:
+            if self._recorder is not None:
+                await self._recorder.finish()
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        reader, self._reader = self._reader, None
+        recorder, self._recorder = self._recorder, None
+        try:
+            if reader is not None:
+                reader.stop()
+                await asyncio.to_thread(reader.join, _JOIN_LIMIT_S)
+        finally:
+            if recorder is not None:
+                await recorder.close()
+
+    async def _opened_source(self, reader: SourceReader) -> Source:
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(reader.opened), _OPEN_LIMIT_S)
+        except asyncio.TimeoutError:
+            raise SourceError(
+                f"{_shown(self.request.source)} did not give a picture within {_OPEN_LIMIT_S:g} s"
+            ) from None
+
+    async def _open_sink(self, path: str, source: Source) -> None:
+        audio, fps = source.audio, source.info.fps
+
+        def open_encoder() -> Encoder:
+            from ...trickle.encoder import Encoder
+
+            return Encoder(path, audio, fps)
+
+        self._recorder = Recorder(open_encoder, self.request.policy, self.statistics)
+        await self._recorder.open()
+
+
+def _expected_frames(info: SourceInfo, request: StreamRequest) -> int | None:
+    """How many pictures there will be, as far as source and limits tell."""
+    counts = [info.frames, request.max_frames]
+    if request.max_seconds is not None and info.fps:
+        counts.append(math.ceil(request.max_seconds * info.fps - 1e-6))
+    known = [count for count in counts if count is not None]
+    return min(known) if known else None
+
+
+def _shown(source: str) -> str:
+    from .media_source import without_credentials
+
+    return without_credentials(source) if "://" in source else source

@@ -1,0 +1,123 @@
+"""StreamProtocol: the face of everything that brings frames in and takes them out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ...trickle.frame import AudioFrame, RawFrame
+
+Policy = Literal["newest", "lossless"]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRequest:
+    """What to stream: where from, where to, how.
+
+    Attributes:
+        source: a media file's path, ``pattern:`` or ``pattern:WxH@FPS``, ``device:NAME`` (``device:0`` is
+            the first camera), ``shm:RING`` (a `FrameRing`'s name), or any URL that PyAV opens.
+        sink: a path ending in ``.mp4`` (or another container that FFmpeg knows), or None for nowhere.
+        policy: ``newest``: a frame that comes while one waits replaces it and the older one is
+            counted as dropped. ``lossless``: the source waits for the pipeline, nothing is dropped.
+        paced: give the frames of a file out at the speed of their timestamps; live sources always are.
+        loop: begin a file again at its end, with timestamps that go on growing.
+        max_frames: end after that many video frames.
+        max_seconds: end after that many seconds of presentation time.
+        request_id: name of the stream; outputs of another one are dropped.
+    """
+
+    source: str
+    sink: str | None = None
+    policy: Policy = "newest"
+    paced: bool = True
+    loop: bool = False
+    max_frames: int | None = None
+    max_seconds: float | None = None
+    request_id: str = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceInfo:
+    """What is known of a source once it is open.
+
+    Attributes:
+        name: for people: a file's name, a camera's, a URL without its credentials.
+        width, height: of the source's own pictures, in pixels, before they are scaled.
+        fps: nominal frames per second, None where the source does not say.
+        duration_s: None for a live source.
+        frames: how many video frames are expected, None where that cannot be told.
+        audio: whether there is an audio track.
+        live: paced by the outside world; waiting does not hold it up.
+        codec: e.g. ``h264``.
+    """
+
+    name: str
+    width: int
+    height: int
+    fps: float | None = None
+    duration_s: float | None = None
+    frames: int | None = None
+    audio: bool = False
+    live: bool = False
+    codec: str = ""
+
+
+@dataclass(slots=True)
+class ProtocolStatistics:
+    """What a protocol has seen so far; counts of video frames.
+
+    Attributes:
+        frames_in: decoded and handed on. dropped: reason -> frames that never were handed on.
+        frames_out: taken by the sink. decode_errors: packets that could not be decoded.
+    """
+
+    frames_in: int = 0
+    frames_out: int = 0
+    decode_errors: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+
+
+class StreamProtocol(ABC):
+    """Brings frames in and takes them out, for one stream.
+
+    Life: `open`, then `frames` to its end while `put` is called with what the pipeline makes of
+    them, then `finish` (everything written, files whole) or `close` alone (give up at once).
+    All methods are called on one event loop; none may block it.
+    """
+
+    statistics: ProtocolStatistics
+
+    @abstractmethod
+    async def open(self, width: int, height: int) -> SourceInfo:
+        """Open source and sink; frames will be scaled to cover `width` x `height` and centre-cropped.
+
+        Raises:
+            SourceError, SinkError: with a message in user terms.
+        """
+
+    @abstractmethod
+    def frames(self) -> AsyncIterator[RawFrame | AudioFrame]:
+        """Frames as they come. Video frames carry `seq` from 0 and the stamp ``captured``.
+
+        Raises:
+            SourceError: the source broke off.
+        """
+
+    @abstractmethod
+    async def put(self, frame: RawFrame | AudioFrame) -> None:
+        """Take an output. Pixels are only borrowed: they are not kept beyond this call.
+
+        Raises:
+            SinkError: it cannot be written (disk full, for example).
+        """
+
+    @abstractmethod
+    async def finish(self) -> None:
+        """Write out what is pending and close the sink, so that what was put is whole. Then `close`."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Stop reading and writing at once and free everything; an unfinished file is removed. Safe to call twice."""

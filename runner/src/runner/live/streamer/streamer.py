@@ -1,0 +1,261 @@
+"""PipelineStreamer: one stream, that is one protocol joined to one guardian."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+from ...errors import RunnerError, SinkError, SourceError
+from ..events import Event, MetricsTaken, StreamEnded, StreamStarted, TapOpened
+from ..process.guardian import ProcessGuardian
+from ..process.memory import ProcessMemory
+from ..process.overlay import LoadingPicture
+from ..process.ring import TapWriter
+from ..trickle.frame import AudioFrame, RawFrame
+from .metrics import StreamMetrics
+from .protocol.protocol import SourceInfo, StreamProtocol, StreamRequest
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+METRICS_S = 0.5
+
+ErrorKind = Literal["", "source", "sink", "pipeline"]
+
+
+class PipelineStreamer:
+    """Runs one stream at a time.
+
+    Attributes:
+        request: of the running stream, None while there is none.
+        paused: frames are not taken from the source.
+    """
+
+    def __init__(self, guardian: ProcessGuardian, emit: Callable[[Event], None], *, taps: bool = False) -> None:
+        self.request: StreamRequest | None = None
+        self._guardian = guardian
+        self._emit = emit
+        self._taps = {"input": TapWriter(), "output": TapWriter()} if taps else {}
+        self._protocol: StreamProtocol | None = None
+        self._metrics = StreamMetrics()
+        self._memory = ProcessMemory()
+        self._loading = LoadingPicture()
+        self._last_output: NDArray[np.uint8] | None = None
+        self._loading_over: NDArray[np.uint8] | None = None
+        self._resumed = asyncio.Event()
+        self._resumed.set()
+        self._size = (0, 0)
+        self._task: asyncio.Task[None] | None = None
+        self._metering = asyncio.create_task(self._meter())
+
+    # ---- life ------------------------------------------------------------------------------
+
+    async def start(self, request: StreamRequest, protocol: StreamProtocol, width: int, height: int) -> SourceInfo:
+        """Begin a stream; one that runs is stopped first.
+
+        Args:
+            protocol: not yet opened; belongs to the stream from now on.
+            width, height: of the pictures that the pipeline gets, in pixels.
+
+        Raises:
+            StreamError: it cannot be opened.
+        """
+        await self.stop()
+        info = await protocol.open(width, height)
+        self._protocol, self.request, self._size = protocol, request, (width, height)
+        self._metrics = StreamMetrics(whole=request.policy == "lossless")
+        self._guardian.open_stream(request.request_id, lossless=request.policy == "lossless")
+        self._emit(_started(request, info, width, height))
+        self._task = asyncio.create_task(self._run(request, protocol))
+        return info
+
+    async def stop(self) -> None:
+        """End the running stream at once, if there is one; an unfinished file is not kept."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def close(self) -> None:
+        """`stop`, and free everything. Safe to call twice."""
+        self._metering.cancel()
+        await self.stop()
+        for tap in self._taps.values():
+            tap.close()
+
+    @property
+    def paused(self) -> bool:
+        return not self._resumed.is_set()
+
+    def pause(self, paused: bool) -> None:
+        """Hold the source, or let it go on."""
+        if paused:
+            self._resumed.clear()
+        else:
+            self._resumed.set()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the pictures that the pipeline gets in the running or latest stream."""
+        return self._size
+
+    def failed(self, message: str) -> None:
+        """Tell that a stream could not be begun again."""
+        self._emit(StreamEnded(error=message, error_kind="source"))
+
+    # ---- the stream ------------------------------------------------------------------------
+
+    async def _run(self, request: StreamRequest, protocol: StreamProtocol) -> None:
+        error = ""
+        kind: ErrorKind = ""
+        egress = asyncio.create_task(self._egress(protocol))
+        ingress = asyncio.create_task(self._ingress(request, protocol))
+        try:
+            # Egress ends only by failing: it must not leave ingress waiting for a sink that is gone.
+            await asyncio.wait([egress, ingress], return_when=asyncio.FIRST_COMPLETED)
+            (egress if egress.done() else ingress).result()
+            await self._guardian.drain()
+            await self._deliver_rest()
+            await protocol.finish()
+        except RunnerError as failure:
+            error, kind = str(failure), _kind(failure)
+        except asyncio.CancelledError:
+            error = "stopped"
+            raise
+        except Exception as failure:
+            logging.exception("stream failed")
+            error, kind = f"{type(failure).__name__}: {failure}", "source"
+        finally:
+            for task in (egress, ingress):
+                task.cancel()
+            await asyncio.gather(egress, ingress, return_exceptions=True)
+            with contextlib.suppress(asyncio.CancelledError):
+                await protocol.close()
+            self._ended(error, kind)
+
+    def _ended(self, error: str, kind: ErrorKind) -> None:
+        guardian, protocol = self._guardian, self._protocol
+        assert protocol is not None
+        self._emit(self._measure())
+        frames_in, frames_out = protocol.statistics.frames_in, guardian.outputs.count
+        guardian.close_stream()
+        self.request = self._protocol = None
+        if error != "stopped":
+            self._emit(StreamEnded(error=error, error_kind=kind, frames_in=frames_in, frames_out=frames_out))
+
+    async def _ingress(self, request: StreamRequest, protocol: StreamProtocol) -> None:
+        async for frame in protocol.frames():
+            await self._resumed.wait()
+            if isinstance(frame, AudioFrame):
+                await protocol.put(frame)
+                continue
+            self._tap("input", frame)
+            if request.policy == "lossless":
+                await self._guardian.send(frame)
+            elif not self._guardian.offer(frame):
+                await self._show_loading(frame, protocol)
+
+    async def _egress(self, protocol: StreamProtocol) -> None:
+        while True:
+            frame = await self._guardian.next_output()
+            await self._deliver(frame, protocol)
+
+    async def _deliver(self, frame: RawFrame, protocol: StreamProtocol) -> None:
+        try:
+            self._tap("output", frame)
+            await protocol.put(frame)
+            frame.stamps["delivered"] = time.monotonic_ns()
+            self._metrics.add(frame)
+        finally:
+            frame.release()
+
+    async def _deliver_rest(self) -> None:
+        while self._guardian.outputs_waiting:
+            await asyncio.sleep(0.001)
+
+    async def _show_loading(self, frame: RawFrame, protocol: StreamProtocol) -> None:
+        """The pipeline is not ready: a picture that says so takes the place of its output."""
+        if not self._guardian.show_loading:
+            return
+        width, height = self._guardian.resolution or self._size
+        if self._loading_over is None and self._last_output is not None:
+            self._loading_over = self._last_output.copy()
+        text = "Loading…" if self._loading_over is None else "Reloading…"
+        pixels = self._loading.draw(self._loading_over, width, height, text, self._guardian.loading_s or 0.0)
+        picture = replace(frame, pixels=pixels, is_loading_frame=True, stamps=dict(frame.stamps))
+        self._tap("output", picture)
+        await protocol.put(picture)
+
+    def _tap(self, side: Literal["input", "output"], frame: RawFrame) -> None:
+        tap = self._taps.get(side)
+        if tap is not None and tap.write(frame):
+            assert tap.ring is not None
+            self._emit(TapOpened(side=side, ring=tap.ring.name))
+        if side == "output" and not frame.is_loading_frame:
+            self._keep_output(frame)
+
+    def _keep_output(self, frame: RawFrame) -> None:
+        """What a loading picture is drawn over; one copy into the same memory each time."""
+        self._loading_over = None
+        if self._last_output is None or self._last_output.shape != frame.pixels.shape:
+            self._last_output = frame.pixels.copy()
+        else:
+            self._last_output[...] = frame.pixels
+
+    # ---- metrics ---------------------------------------------------------------------------
+
+    async def _meter(self) -> None:
+        while True:
+            await asyncio.sleep(METRICS_S)
+            self._emit(self._measure())
+
+    def _measure(self) -> MetricsTaken:
+        guardian = self._guardian
+        use = self._memory.measure(guardian.process)
+        dropped = guardian.drops()
+        if self._protocol is not None:
+            dropped += Counter(self._protocol.statistics.dropped)
+        return MetricsTaken(
+            fps_in=round(guardian.inputs.fps, 1),
+            fps_out=round(guardian.outputs.fps, 1),
+            latency_ms=self._metrics.latency_ms(),
+            stages_ms=self._metrics.stages_ms(),
+            frames_in=guardian.inputs.count,
+            frames_out=guardian.outputs.count,
+            dropped=dict(dropped),
+            memory_bytes=use.memory_bytes,
+            vram_bytes=use.vram_bytes,
+            vram_total_bytes=use.vram_total_bytes,
+            cpu_percent=use.cpu_percent,
+            position_s=round(self._metrics.position_s, 3),
+            loading_s=guardian.loading_s,
+        )
+
+
+def _started(request: StreamRequest, info: SourceInfo, width: int, height: int) -> StreamStarted:
+    return StreamStarted(
+        source=info.name,
+        source_width=info.width,
+        source_height=info.height,
+        width=width,
+        height=height,
+        fps=info.fps,
+        duration_s=info.duration_s,
+        frames=info.frames,
+        audio=info.audio,
+        live=info.live,
+        sink=request.sink,
+    )
+
+
+def _kind(error: RunnerError) -> ErrorKind:
+    if isinstance(error, SourceError):
+        return "source"
+    return "sink" if isinstance(error, SinkError) else "pipeline"
