@@ -1,0 +1,1 @@
+"""Control API of the host: status, params, streams, reload, events."""

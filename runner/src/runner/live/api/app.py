@@ -1,0 +1,152 @@
+"""The control API of a runner host, over HTTP on a Unix socket or a local port.
+
+The first three routes are the network's (contract part 4). The others are what the studio needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from pydantic import BaseModel, Field
+
+from ... import __version__
+from ...errors import ParamsError, RunnerError
+from ..events import encode
+from ..host import RunnerHost
+from ..process.status import PipelineStatus
+from ..streamer.protocol.protocol import Policy, StreamRequest
+
+KEEPALIVE_S = 5.0  # a comment on a silent event stream, so that either end notices a dead connection
+
+
+class StartBody(BaseModel):
+    """Start request of the network; with the local protocol the URLs name source and sink."""
+
+    subscribe_url: str
+    publish_url: str
+    control_url: str = ""
+    events_url: str = ""
+    params: dict[str, Any] = Field(default_factory=dict)
+    request_id: str = ""
+    manifest_id: str = ""
+    stream_id: str = ""
+
+
+class StreamBody(BaseModel):
+    """A local stream; see `runner.live.streamer.protocol.protocol.StreamRequest`."""
+
+    source: str
+    sink: str | None = None
+    policy: Policy = "newest"
+    paced: bool = True
+    loop: bool = False
+    max_frames: int | None = Field(default=None, ge=1)
+    max_seconds: float | None = Field(default=None, gt=0)
+
+
+class ReloadBody(BaseModel):
+    """Why to reload: `files` were saved `saved_ago_s` seconds ago."""
+
+    reason: str = "asked for"
+    files: list[str] = Field(default_factory=list)
+    saved_ago_s: float = Field(default=0.0, ge=0, le=3600)
+
+
+class PauseBody(BaseModel):
+    paused: bool
+
+
+def create_api(host: RunnerHost) -> FastAPI:
+    """The API of one host."""
+    app = FastAPI(title="AI Runner host", version=__version__, docs_url=None, redoc_url=None)
+    app.add_exception_handler(RunnerError, _refuse)
+    app.add_exception_handler(RequestValidationError, _refuse_body)
+    _network_routes(app, host)
+    _studio_routes(app, host)
+    return app
+
+
+def _network_routes(app: FastAPI, host: RunnerHost) -> None:
+    @app.get("/api/status")
+    async def status() -> PipelineStatus:
+        return host.guardian.status()
+
+    @app.post("/api/params")
+    async def params(body: dict[str, Any]) -> PlainTextResponse:
+        await host.set_params(body)
+        return PlainTextResponse("Params updated successfully")
+
+    @app.post("/api/live-video-to-video")
+    async def start(body: StartBody) -> PlainTextResponse:
+        if body.params:
+            await host.set_params(body.params)
+        request = StreamRequest(
+            source=body.subscribe_url, sink=body.publish_url or None, request_id=body.request_id or "stream"
+        )
+        await host.start_stream(request)
+        return PlainTextResponse("Stream started successfully")
+
+
+def _studio_routes(app: FastAPI, host: RunnerHost) -> None:
+    @app.post("/api/stream")
+    async def start_stream(body: StreamBody) -> dict[str, Any]:
+        info = await host.start_stream(StreamRequest(**body.model_dump()))
+        return {"source": info.name, "width": info.width, "height": info.height}
+
+    @app.delete("/api/stream")
+    async def stop_stream() -> dict[str, Any]:
+        await host.stop_stream()
+        return {}
+
+    @app.post("/api/stream/pause")
+    async def pause(body: PauseBody) -> dict[str, Any]:
+        host.streamer.pause(body.paused)
+        return {"paused": host.streamer.paused}
+
+    @app.post("/api/reload")
+    async def reload(body: ReloadBody) -> dict[str, Any]:
+        host.reload(body.reason, tuple(body.files), body.saved_ago_s)
+        return {}
+
+    @app.get("/api/events")
+    async def events() -> StreamingResponse:
+        return StreamingResponse(_server_sent(host), media_type="text/event-stream")
+
+
+async def _server_sent(host: RunnerHost) -> AsyncIterator[str]:
+    """Events as server-sent events: ``data: {json}`` and a blank line each."""
+    events = host.hub.listen(host.hello())
+    following = asyncio.ensure_future(anext(events, None))
+    try:
+        while True:
+            await asyncio.wait([following], timeout=KEEPALIVE_S)
+            if not following.done():
+                yield ": \n\n"
+                continue
+            event = following.result()
+            if event is None:
+                return
+            yield f"data: {encode(event)}\n\n"
+            following = asyncio.ensure_future(anext(events, None))
+    finally:
+        following.cancel()
+
+
+def _refuse(request: Request, error: Exception) -> JSONResponse | PlainTextResponse:
+    """A mistake of the caller, in words; the network's own routes answer as text."""
+    refused = error.refused if isinstance(error, ParamsError) else {}
+    if request.url.path == "/api/live-video-to-video":
+        return PlainTextResponse(f"Error starting stream: {error}", status_code=400)
+    detail = {"msg": str(error), "kind": type(error).__name__, "refused": refused}
+    return JSONResponse({"detail": detail}, status_code=400)
+
+
+def _refuse_body(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    problems = [f"{'.'.join(str(part) for part in item['loc'][1:])}: {item['msg']}" for item in error.errors()]
+    return JSONResponse({"detail": {"msg": "; ".join(problems), "kind": "BadRequest", "refused": {}}}, status_code=422)

@@ -1,0 +1,160 @@
+"""RunnerHost: what one runner host process is made of. The control API is its face.
+
+It joins a guardian (the pipeline process), a streamer (frames in and out) and the hub that tells
+what happens. It never imports user code or torch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import sys
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+from .. import __version__
+from ..errors import RunnerError, StreamError
+from .api.hub import EventHub
+from .events import Event, HostStarted, LoadSucceeded
+from .pipelines.spec import PipelineSpec
+from .process.guardian import ProcessGuardian
+from .process.policy import RestartPolicy
+from .streamer.protocol.protocol import SourceInfo, StreamProtocol, StreamRequest
+from .streamer.streamer import PipelineStreamer
+from .trickle.frame import DEFAULT_HEIGHT, DEFAULT_WIDTH
+
+PROTOCOLS = ("local",)  # `trickle` will be the second
+
+
+class RunnerHost:
+    """One pipeline, guarded, and at most one stream through it.
+
+    Attributes:
+        hub: where everything that happens is told.
+        guardian: the pipeline process and its replacements.
+        streamer: the stream.
+    """
+
+    def __init__(
+        self,
+        spec: PipelineSpec,
+        policy: RestartPolicy,
+        *,
+        protocol: str = "local",
+        taps: bool = False,
+        verbose: bool = False,
+    ) -> None:
+        self.hub = EventHub()
+        self.guardian = ProcessGuardian(spec, policy, self._emit, verbose=verbose)
+        self.streamer = PipelineStreamer(self.guardian, self._emit, taps=taps)
+        self._protocol = protocol
+        self._streams = count(1)
+        self._changing = asyncio.Lock()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def start(self) -> None:
+        """Begin to load the pipeline."""
+        self.guardian.start()
+
+    async def close(self) -> None:
+        """End stream and process. Safe to call twice."""
+        await self.streamer.close()
+        await self.guardian.close()
+        self.hub.close()
+
+    def hello(self) -> HostStarted:
+        """Who answers here."""
+        spec = self.guardian.spec
+        return HostStarted(
+            version=__version__,
+            python=platform.python_version(),
+            interpreter=sys.executable,
+            pid=os.getpid(),
+            pipeline=spec.name,
+            pipeline_import=spec.pipeline_cls,
+        )
+
+    # ---- streams ---------------------------------------------------------------------------
+
+    async def start_stream(self, request: StreamRequest) -> SourceInfo:
+        """Begin a stream; one that runs is stopped first.
+
+        Raises:
+            StreamError: source or sink cannot be opened.
+        """
+        async with self._changing:
+            return await self._start_stream(request)
+
+    async def _start_stream(self, request: StreamRequest) -> SourceInfo:
+        named = replace(request, request_id=f"{request.request_id}-{next(self._streams)}")
+        return await self.streamer.start(named, self._new_protocol(named), *self._input_size())
+
+    async def stop_stream(self) -> None:
+        """End the stream at once, if there is one."""
+        async with self._changing:
+            await self.streamer.stop()
+
+    def _new_protocol(self, request: StreamRequest) -> StreamProtocol:
+        if self._protocol == "local":
+            from .streamer.protocol.local import LocalProtocol
+
+            return LocalProtocol(request)
+        raise StreamError(f"this runner has no stream protocol '{self._protocol}' (it has: {', '.join(PROTOCOLS)})")
+
+    def _input_size(self) -> tuple[int, int]:
+        params = self.guardian.params
+        return int(params.get("width", DEFAULT_WIDTH)), int(params.get("height", DEFAULT_HEIGHT))
+
+    # ---- params and reload -----------------------------------------------------------------
+
+    async def set_params(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Apply params (all of them: what is left out falls back to its default).
+
+        A change of the pictures' size ends the running stream and begins it again in the new size.
+
+        Raises:
+            ParamsError: refused; the old ones stay in force.
+            ProcessError: there is no pipeline to take them, or it does not answer.
+            StreamError: the stream cannot be begun again.
+        """
+        async with self._changing:
+            request = self.streamer.request
+            width, height = self._input_size()
+            same_size = (params.get("width", width), params.get("height", height)) == (width, height)
+            if request is None or same_size:
+                return await self.guardian.update_params(params)
+            await self.streamer.stop()
+            try:
+                return await self.guardian.update_params(params)
+            finally:
+                await self._start_stream(_plain(request))
+
+    def reload(self, reason: str, files: tuple[str, ...] = (), saved_ago_s: float = 0.0) -> None:
+        """Load the code that is on disk now, beside what serves."""
+        self.guardian.replace(reason, files, saved_ago_s)
+
+    def _emit(self, event: Event) -> None:
+        self.hub.emit(event)
+        if isinstance(event, LoadSucceeded):
+            task = asyncio.create_task(self._fit_stream())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _fit_stream(self) -> None:
+        """A stream that began before the pipeline said what size it wants begins again in that size."""
+        async with self._changing:
+            request = self.streamer.request
+            if request is None or self.streamer.size == self._input_size():
+                return
+            await self.streamer.stop()
+            try:
+                await self._start_stream(_plain(request))
+            except RunnerError as error:
+                self.streamer.failed(str(error))
+
+
+def _plain(request: StreamRequest) -> StreamRequest:
+    """The request as it was made, without the number that its stream was given."""
+    return replace(request, request_id=request.request_id.rpartition("-")[0])
