@@ -1,0 +1,1 @@
+"""Sample videos and sample pipelines for AI Runner Studio. Nothing is imported here on purpose."""

@@ -1,0 +1,1 @@
+"""Comic-book look: flat colours and ink lines."""

@@ -1,0 +1,1 @@
+"""Neon outlines, made of convolutions in torch."""

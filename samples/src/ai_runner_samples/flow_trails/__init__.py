@@ -1,0 +1,1 @@
+"""Moving things draw light: optical flow turned into fading trails."""

@@ -1,0 +1,1 @@
+"""The smallest sample: one function."""

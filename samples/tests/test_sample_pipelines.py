@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import pytest
+import torch
+
+from ai_runner_samples.cartoon.params import CartoonParams
+from ai_runner_samples.cartoon.pipeline import Cartoon
+from ai_runner_samples.edges.params import EdgesParams
+from ai_runner_samples.edges.pipeline import Edges
+from ai_runner_samples.flow_trails.params import FlowTrailsParams
+from ai_runner_samples.flow_trails.pipeline import FlowTrails
+from ai_runner_samples.posterize.params import PosterizeParams
+from ai_runner_samples.posterize.pipeline import posterize
+from runner.live.pipelines import BaseParams
+from runner.live.pipelines.loader import load_pipeline_class
+from runner.live.pipelines.transform import TransformPipeline, params_class_of
+from runner.live.trickle.frame import VideoFrame
+
+Clip = Callable[..., list[torch.Tensor]]
+
+SAMPLES: dict[str, tuple[Any, type[BaseParams], str]] = {
+    "cartoon": (Cartoon, CartoonParams, "ai_runner_samples.cartoon.pipeline:Cartoon"),
+    "edges": (Edges, EdgesParams, "ai_runner_samples.edges.pipeline:Edges"),
+    "flow_trails": (FlowTrails, FlowTrailsParams, "ai_runner_samples.flow_trails.pipeline:FlowTrails"),
+    "posterize": (posterize, PosterizeParams, "ai_runner_samples.posterize.pipeline:posterize"),
+}
+
+# For each parameter a value that must show, in place of the default.
+CHANGES: list[tuple[str, str, object]] = [
+    ("cartoon", "smoothing", 0),
+    ("cartoon", "shades", 3),
+    ("cartoon", "saturation", 0.0),
+    ("cartoon", "outlines", False),
+    ("cartoon", "ink", "red"),
+    ("cartoon", "line_detail", 1.0),
+    ("edges", "line_width", 5),
+    ("edges", "strength", 1.0),
+    ("edges", "threshold", 0.4),
+    ("edges", "glow", 0.0),
+    ("edges", "colours", "white"),
+    ("edges", "paper", True),
+    ("flow_trails", "persistence", 0.0),
+    ("flow_trails", "sensitivity", 5.0),
+    ("flow_trails", "threshold_px", 5.0),
+    ("flow_trails", "colours", "fire"),
+    ("flow_trails", "drift", False),
+    ("flow_trails", "background", 1.0),
+    ("posterize", "shades", 2),
+    ("posterize", "contrast", 0.3),
+    ("posterize", "negative", True),
+]
+
+
+def transform_of(name: str, params: BaseParams) -> Callable[[torch.Tensor, BaseParams], torch.Tensor]:
+    """The sample's transform, made ready as the runner does it."""
+    target, _, _ = SAMPLES[name]
+    if not isinstance(target, type):
+        return target  # type: ignore[no-any-return]
+    instance: Any = target()
+    if hasattr(instance, "on_ready"):
+        instance.on_ready(params)
+    return instance.transform  # type: ignore[no-any-return]
+
+
+def run(name: str, frames: list[torch.Tensor], params: BaseParams) -> list[torch.Tensor]:
+    transform = transform_of(name, params)
+    with torch.inference_mode():
+        return [transform(frame, params) for frame in frames]
+
+
+def test_every_parameter_is_tried() -> None:
+    inherited = set(BaseParams.model_fields)
+    fields = {(name, field) for name, (_, cls, _) in SAMPLES.items() for field in set(cls.model_fields) - inherited}
+    assert fields == {(name, field) for name, field, _ in CHANGES}
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+class TestEverySample:
+    def test_gives_a_picture_of_the_same_form(self, name: str, clip: Clip) -> None:
+        frames = clip("bunny", 4)
+        for output in run(name, frames, SAMPLES[name][1]()):
+            assert output.shape == (1, 512, 512, 3)
+            assert output.dtype == torch.float32
+            assert 0.0 <= float(output.min()) < float(output.max()) <= 1.0
+
+    def test_leaves_its_input_alone(self, name: str, clip: Clip) -> None:
+        frames = clip("shapes", 3)
+        kept = [frame.clone() for frame in frames]
+        run(name, frames, SAMPLES[name][1]())
+        assert all(torch.equal(frame, before) for frame, before in zip(frames, kept, strict=True))
+
+    def test_changes_no_picture_that_it_has_given_away(self, name: str, clip: Clip) -> None:
+        params = SAMPLES[name][1]()
+        transform = transform_of(name, params)
+        given, copies = [], []
+        for frame in clip("astronaut", 4):
+            given.append(transform(frame, params))
+            copies.append(given[-1].clone())
+        assert all(torch.equal(output, copy) for output, copy in zip(given, copies, strict=True))
+
+    def test_takes_another_size_in_the_middle_of_a_run(self, name: str, clip: Clip) -> None:
+        params = SAMPLES[name][1]()
+        small, wide = clip("bunny", 6, size=(384, 384)), clip("bunny", 6, size=(640, 448))
+        after_change = run(name, small + wide, params)[len(small) :]
+        assert [output.shape for output in after_change] == [(1, 448, 640, 3)] * 6
+        # Nothing of the first size is left: the same as a run that began with the second.
+        for changed, fresh in zip(after_change, run(name, wide, params), strict=True):
+            torch.testing.assert_close(changed, fresh)
+
+    def test_is_a_pipeline_for_the_runner(self, name: str, clip: Clip) -> None:
+        target, params_class, path = SAMPLES[name]
+        assert params_class_of(target) is params_class
+        pipeline_class = load_pipeline_class(path)
+        assert issubclass(pipeline_class, TransformPipeline)
+        frames = clip("bunny", 2)
+
+        async def stream() -> list[tuple[torch.Tensor, int]]:
+            pipeline = pipeline_class()
+            await pipeline.initialize(width=512, height=512)
+            outputs = []
+            for number, frame in enumerate(frames):
+                await pipeline.put_video_frame(VideoFrame(frame, number * 3000, Fraction(1, 90_000)), "a request")
+                output = await pipeline.get_processed_video_frame()
+                outputs.append((output.tensor, output.timestamp))
+            await pipeline.stop()
+            return outputs
+
+        expected = run(name, frames, params_class())
+        outputs = asyncio.run(stream())
+        assert [timestamp for _, timestamp in outputs] == [0, 3000]
+        for (tensor, _), wanted in zip(outputs, expected, strict=True):
+            torch.testing.assert_close(tensor, wanted)
+
+
+@pytest.mark.parametrize(("name", "field", "value"), CHANGES)
+def test_a_parameter_changes_the_picture(name: str, field: str, value: object, clip: Clip) -> None:
+    frames = clip("shapes", 8)
+    params_class = SAMPLES[name][1]
+    plain = run(name, frames, params_class())[-1]
+    changed = run(name, frames, params_class.model_validate({field: value}))[-1]
+    assert float((plain - changed).abs().mean()) > 0.001
+
+
+class TestCartoon:
+    def test_ink_has_its_colour(self, clip: Clip) -> None:
+        frame = clip("astronaut", 1)
+        red, blue = (run("cartoon", frame, CartoonParams(ink=ink))[0] for ink in ("red", "blue"))
+        lines = (red != blue).any(dim=-1)
+        assert 0.005 < float(lines.float().mean()) < 0.3
+        assert torch.unique(red[lines], dim=0).shape == (1, 3)
+
+    def test_grey_has_no_colour(self, clip: Clip) -> None:
+        output = run("cartoon", clip("bunny", 1), CartoonParams(saturation=0, outlines=False))[0]
+        assert torch.equal(output[..., 0], output[..., 2])
+
+
+class TestFlowTrails:
+    def test_what_stands_still_is_dark(self, clip: Clip) -> None:
+        frame = clip("astronaut", 1)[0]
+        outputs = run("flow_trails", [frame] * 4, FlowTrailsParams(background=0))
+        assert max(float(output.max()) for output in outputs) < 0.02
+
+    def test_trails_fade_when_motion_ends(self, clip: Clip) -> None:
+        moving = clip("shapes", 10)
+        outputs = run("flow_trails", moving + moving[-1:] * 20, FlowTrailsParams(background=0, persistence=0.8))
+        assert float(outputs[9].mean()) > 10 * float(outputs[-1].mean())
+
+
+class TestEdges:
+    def test_a_flat_picture_has_no_edges(self) -> None:
+        output = run("edges", [torch.full((1, 384, 384, 3), 0.5)], EdgesParams())[0]
+        assert float(output.std()) < 1e-5
+
+    def test_a_step_shines_where_it_is(self) -> None:
+        frame = torch.zeros(1, 384, 384, 3)
+        frame[:, :, 192:] = 1
+        output = run("edges", [frame], EdgesParams(glow=0, colours="white", line_width=1))[0]
+        assert float(output[0, 200, 191:193].min()) == 1.0
+        assert float(output[0, 200, 100:190].max()) == 0.0
+
+
+class TestPosterize:
+    def test_it_has_as_many_shades_as_asked_for(self, clip: Clip) -> None:
+        output = run("posterize", clip("bunny", 1), PosterizeParams(shades=5))[0]
+        assert torch.unique(output).numel() == 5
