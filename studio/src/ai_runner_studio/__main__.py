@@ -1,0 +1,54 @@
+"""``ai-runner-studio`` and ``python -m ai_runner_studio``: the command line's edge, where errors become exit codes."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; the exit code (0 done, 1 failed, 2 wrong use, 128 + N ended by signal N)."""
+    import os
+
+    try:
+        return _run(arguments)
+    except BrokenPipeError:
+        # Whoever read us has gone (`| head`): nothing is left to say, and Python's last flush must not fail too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(arguments: list[str]) -> int:
+    from typer.main import get_command
+
+    from .cli import failure
+    from .cli.app import build
+    from .errors import StudioError
+
+    try:
+        get_command(build())(arguments, prog_name="ai-runner-studio")
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else 0 if done.code is None else 1
+    except failure.Interrupted as error:
+        return error.exit_code
+    except KeyboardInterrupt:
+        return failure.INTERRUPTED
+    except StudioError as error:
+        failure.show_studio_error(error)
+        return error.exit_code
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # the outermost edge: whatever it is, the user gets a sentence and a log file
+        failure.show_unexpected(error, verbose=bool({"-v", "--verbose"} & set(arguments)))
+        return failure.FAILED
+    finally:
+        sys.stdout.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""``ai-runner-studio``: the screen."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import typer
+
+from .flags import StudioFlags, with_flags
+
+if TYPE_CHECKING:
+    from ..settings import Settings
+
+LEAST_COLUMNS = 60
+LEAST_ROWS = 16
+
+
+@with_flags(StudioFlags)
+def command(ctx: typer.Context, flags: StudioFlags) -> None:
+    """Run a live video pipeline and see it in the terminal; save a file of it and it is loaded again.
+
+    For example: ai-runner-studio --pipeline-import my_pipeline.pipeline:MyPipeline --input webcam
+    """
+    if ctx.invoked_subcommand:
+        ctx.obj = flags
+        return
+    import os
+    from pathlib import Path
+
+    from ..settings_load import gather, studio_settings
+    from .signals import run_until_signal
+
+    settings = studio_settings(gather(flags.given(), os.environ, Path.cwd()))
+    check_terminal()
+    code = run_until_signal(show(settings))
+    if code:
+        raise typer.Exit(code)
+
+
+def check_terminal() -> None:
+    """Refuse to open a screen where there is none.
+
+    Raises:
+        TerminalError: stdin or stdout is no terminal, or it is too small.
+    """
+    import os
+
+    from ..errors import TerminalError
+
+    instead = "use `ai-runner-studio run` for a run without a screen"
+    for stream, name in ((sys.stdin, "stdin"), (sys.stdout, "stdout")):
+        if not stream.isatty():
+            raise TerminalError(f"{name} is not a terminal, the studio cannot open its screen", instead)
+    if os.environ.get("TERM") == "dumb":
+        raise TerminalError("TERM=dumb: this terminal cannot show a screen", instead)
+    columns, rows = os.get_terminal_size(sys.stdout.fileno())
+    if columns < LEAST_COLUMNS or rows < LEAST_ROWS:
+        raise TerminalError(
+            f"the terminal has {columns}x{rows} cells, the studio needs {LEAST_COLUMNS}x{LEAST_ROWS}",
+            f"make it larger, or {instead}",
+        )
+
+
+async def show(settings: Settings) -> int:
+    """Start the session, then its screen, on one event loop; whatever happens, the session is closed.
+
+    Returns the exit code that the screen was left with.
+    """
+    from ..preview.terminal import probe
+    from ..session import Session
+    from ..tui.app import StudioApp
+
+    terminal = probe()  # while nobody else reads the terminal's answers
+    session = Session(settings)
+    try:
+        await session.start()
+        app = StudioApp(session, terminal=terminal)
+        await app.run_async()
+    finally:
+        await session.close()
+    return app.return_code or 0

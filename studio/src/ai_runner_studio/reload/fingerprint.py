@@ -1,0 +1,133 @@
+"""Fingerprints: what the watched files held when they were last looked at."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+# Larger files (weights beside the code) are told apart by size and time alone: reading them would hold up a reload.
+LARGEST_HASHED_BYTES = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """One file at one moment.
+
+    Attributes:
+        stamp: size, modification time in ns and inode; equal stamps are taken for equal content.
+        digest: of the content; of the stamp for files above `LARGEST_HASHED_BYTES`.
+        empty: no content: an editor may be between truncating and writing.
+    """
+
+    stamp: tuple[int, int, int]
+    digest: bytes
+    empty: bool = False
+
+
+def take(path: Path, known: Fingerprint | None = None, look_inside: bool = False) -> Fingerprint | None:
+    """The fingerprint of a file, None where there is no readable file.
+
+    Args:
+        known: the last one; its digest is reused while the stamp is the same.
+        look_inside: compare content although the stamp is the same. Two writes within one tick of the file
+            system's clock have the same stamp.
+    """
+    try:
+        status = path.stat()
+        stamp = (status.st_size, status.st_mtime_ns, status.st_ino)
+        if known and known.stamp == stamp and not look_inside:
+            return known
+        if status.st_size > LARGEST_HASHED_BYTES:
+            return Fingerprint(stamp, repr(stamp[:2]).encode())
+        content = path.read_bytes()
+    except OSError:
+        return None
+    return Fingerprint(stamp, hashlib.blake2b(content, digest_size=16).digest(), empty=not content)
+
+
+class Fingerprints:
+    """The last fingerprint of every watched file; says which files have changed since."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, Fingerprint | None] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __contains__(self, path: Path) -> bool:
+        return path in self._known
+
+    def paths(self) -> list[Path]:
+        """The watched files."""
+        return list(self._known)
+
+    def set_paths(self, paths: Iterable[Path], newer_than: float | None = None) -> None:
+        """Watch exactly these files. What is known of those already watched stays.
+
+        Args:
+            newer_than: seconds since the epoch; a file that is new here and was written after that counts
+                as changed at the next `changed`.
+        """
+        now_s = _now_s()
+        known: dict[Path, Fingerprint | None] = {}
+        for path in paths:
+            if path in self._known:
+                known[path] = self._known[path]
+                continue
+            found = take(path)
+            # A time in the future (a clock that is off) would make the file newer than every load.
+            if found and newer_than is not None and newer_than < found.stamp[1] / 1e9 <= now_s:
+                found = None
+            known[path] = found
+        self._known = known
+
+    def add_missing(self, paths: Iterable[Path]) -> None:
+        """Watch these files too; a new one counts as changed at the next `changed`."""
+        for path in paths:
+            self._known.setdefault(path, None)
+
+    def changed(self, touched: Iterable[str] = ()) -> set[Path]:
+        """Files whose content is not what it was; the new content is known from now on.
+
+        A file that is gone or empty now is left as it was: see `unsettled`.
+
+        Args:
+            touched: real paths that the file system has reported.
+        """
+        named = set(touched)
+        found: set[Path] = set()
+        for path, known in self._known.items():
+            now = take(path, known, look_inside=bool(named) and os.path.realpath(path) in named)
+            if now is None or (now.empty and not (known and known.empty)):
+                continue
+            if known is None or now.digest != known.digest:
+                found.add(path)
+            self._known[path] = now
+        return found
+
+    def unsettled(self) -> set[Path]:
+        """Files that were there, with content, and are gone or empty now: perhaps in the middle of a save."""
+        return {path for path, known in self._known.items() if known and not known.empty and _hollow(path)}
+
+    def settle(self, paths: Iterable[Path]) -> set[Path]:
+        """Take the state of these files as it is now; says which of them are still gone or empty."""
+        found = {path for path in paths if path in self._known and _hollow(path)}
+        for path in found:
+            self._known[path] = take(path)
+        return found
+
+
+def _hollow(path: Path) -> bool:
+    try:
+        return path.stat().st_size == 0
+    except OSError:
+        return True
+
+
+def _now_s() -> float:
+    import time
+
+    return time.time()

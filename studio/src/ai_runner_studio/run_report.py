@@ -1,0 +1,131 @@
+"""RunReport: what a run without a screen did, for people (`summary`) and for scripts (`as_json`).
+
+The JSON document, whether the run went well or not (every key is always there):
+
+    ok            true or false
+    error         null, or {kind, message, hint, exit_code, report}; kind is "pipeline", "source", "sink",
+                  "host", "usage" or "interrupted"; report is null or what is known of the exception in the
+                  user's code: {phase, kind, message, hint, file, line, function, code: [{number, text,
+                  fault}], traceback}
+    pipeline      import path
+    input         {name, source, width, height, fps, frames, duration_s}; what the source does not say is null
+    output        path of the written file, null without one
+    frames_in     video frames given to the pipeline
+    frames_out    video frames that came back and were delivered
+    dropped       {reason: count}
+    duration_s    wall-clock seconds from the start of the stream to its end
+    fps           frames_out per second of duration_s
+    latency_ms    {p50, p95, p99} from source to sink: of each second's percentiles the mean, weighted by frames
+    stages_ms     {stage: median ms}, the mean over the run, weighted by frames
+    startup       {step: seconds}: "host", then the steps of the first load, and "total"
+    memory_bytes  peak resident memory of the pipeline process
+    vram_bytes    peak GPU memory of the pipeline process, null without a GPU
+    device        where the pipeline runs, e.g. "cpu", "cuda:0"
+    params        as the pipeline has taken them
+    revision      number of the load that served at the end, null if none did
+    warnings      [text]
+    loads         [{revision, reason, outcome, steps: {step: seconds}, total_s}]
+    versions      {studio, runner, python}: runner and python are those of the project's interpreter
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from runner.live.report import ErrorReport
+
+ErrorKind = Literal["pipeline", "source", "sink", "host", "usage", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunError:
+    """Why a run failed. `report` is there when the user's code raised."""
+
+    kind: ErrorKind
+    message: str
+    hint: str = ""
+    exit_code: int = 1
+    report: ErrorReport | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunInput:
+    """What the frames came from; see the document above."""
+
+    name: str
+    source: str = ""
+    width: int | None = None
+    height: int | None = None
+    fps: float | None = None
+    frames: int | None = None
+    duration_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunLoad:
+    """One load of the pipeline."""
+
+    revision: int
+    reason: str
+    outcome: str
+    steps: dict[str, float]
+    total_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """See the top of the file."""
+
+    pipeline: str
+    input: RunInput
+    error: RunError | None = None
+    output: str | None = None
+    frames_in: int = 0
+    frames_out: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    duration_s: float = 0.0
+    latency_ms: dict[str, float] = field(default_factory=dict)
+    stages_ms: dict[str, float] = field(default_factory=dict)
+    startup: dict[str, float] = field(default_factory=dict)
+    memory_bytes: int = 0
+    vram_bytes: int | None = None
+    device: str = ""
+    params: dict[str, Any] = field(default_factory=dict)
+    revision: int | None = None
+    warnings: tuple[str, ...] = ()
+    loads: tuple[RunLoad, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the run did all that it was asked to."""
+        return self.error is None
+
+    @property
+    def fps(self) -> float:
+        """Frames delivered per second of wall clock."""
+        return self.frames_out / self.duration_s if self.duration_s > 0 else 0.0
+
+    def as_json(self) -> str:
+        """The document described above."""
+        import json
+
+        body = asdict(self)
+        document = {"ok": self.ok, "error": body.pop("error"), **body, "fps": round(self.fps, 2)}
+        return json.dumps(document, default=str, indent=2)
+
+    def summary(self) -> str:
+        """One or two lines for a person, of a run that went well."""
+        figures = [f"{self.frames_out} frames in {self.duration_s:.1f} s ({self.fps:.1f} fps)"]
+        if "p50" in self.latency_ms:
+            figures.append(f"latency p50 {self.latency_ms['p50']:.1f} ms, p95 {self.latency_ms.get('p95', 0.0):.1f} ms")
+        if self.dropped:
+            figures.append("dropped " + ", ".join(f"{count} {reason}" for reason, count in self.dropped.items()))
+        if self.memory_bytes:
+            figures.append(f"memory {self.memory_bytes / 2**20:.0f} MiB")
+        lines = ["; ".join(figures)]
+        lines += [f"warning: {warning}" for warning in self.warnings]
+        if self.output:
+            lines.append(f"written: {self.output}")
+        return "\n".join(lines)

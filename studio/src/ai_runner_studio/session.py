@@ -1,0 +1,290 @@
+"""Session: the studio's model of one run. It knows no screen; the TUI and the headless run are its faces.
+
+A face reads `Session.snapshot`, a frozen picture of everything worth showing, waits for the next
+one with `changed`, takes newest pictures from `input_tap` and `output_tap`, and calls the few verbs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from runner.live.events import (
+    Event,
+    LoadFailed,
+    LoadStarted,
+    LoadSucceeded,
+    LogWritten,
+    SourcesChanged,
+    StreamEnded,
+    TapOpened,
+)
+
+from .errors import HostError, StudioError, UsageError
+from .history import History
+from .host import Host
+from .interpreter import check_interpreter, find_interpreter
+from .preview.tap import Tap
+from .reload.watch import Watcher
+from .settings import Settings
+from .snapshot import Load, Snapshot
+from .sources.resolve import resolve_input
+
+__all__ = ["Load", "Session", "Snapshot"]
+
+CHANGES_PER_S = 20
+
+
+class Session:
+    """One run of one pipeline: host, source, params, reloads, metrics, errors.
+
+    Attributes:
+        settings: what it was asked for.
+        snapshot: the newest picture of everything.
+        input_tap, output_tap: newest pictures before and after the pipeline.
+    """
+
+    def __init__(self, settings: Settings, *, stream_when_ready: bool = False) -> None:
+        """`stream_when_ready`: begin the stream when the pipeline serves, not at once (a run that counts frames)."""
+        self.settings = settings
+        self.snapshot = Snapshot()
+        self.input_tap, self.output_tap = Tap(), Tap()
+        self.paused = False
+        self._stream_when_ready = stream_when_ready
+        self._history = History()
+        self._host: Host | None = None
+        self._python = ""
+        self._source = ""
+        self._streamed = False
+        self._listeners: list[Callable[[Event], None]] = []
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._changed = asyncio.Event()
+        self._told_at = 0.0
+        self._ended = asyncio.Event()
+        self._closing = False
+        self._watcher: Watcher | None = None
+        self._load_began = 0.0
+
+    # ---- life ------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start the host; returns as soon as it answers. Loading and stream go on in the background.
+
+        Also starts anew what has ended because the host died.
+
+        Raises:
+            UsageError: wrong import path, interpreter or input. HostError: the host did not come up.
+        """
+        settings = self.settings
+        _check_import_paths(settings)
+        self._source = resolve_input(settings.input, settings.project)
+        found = find_interpreter(settings.python, settings.project, settings.python_configured)
+        interpreter = await asyncio.to_thread(check_interpreter, found, settings.project)
+        self._history.update(interpreter=interpreter.path, interpreter_reason=interpreter.reason)
+        self._python = interpreter.path
+        await self._start_host()
+        if settings.reload and self._watcher is None:
+            self._watcher = Watcher(settings.project, settings.watch, self._history.notice)
+            self._spawn(self._watch(self._watcher))
+
+    async def _start_host(self) -> None:
+        self._history.restarted()
+        self._ended.clear()
+        self._streamed = False
+        self._host = await Host.start(self._python, self.settings, self._hear_host)
+        self._spawn(self._follow(self._host))
+        if not self._stream_when_ready:
+            await self._begin_stream()
+
+    async def close(self) -> None:
+        """End host and pipeline process. Safe to call twice."""
+        self._closing = True
+        if self._watcher is not None:
+            await self._watcher.close()
+        for task in list(self._tasks):
+            task.cancel()
+        if self._host is not None:
+            await self._host.close()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.input_tap.close()
+        self.output_tap.close()
+        self._ended.set()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # ---- what faces read -------------------------------------------------------------------
+
+    def listen(self, callback: Callable[[Event], None]) -> None:
+        """Call `callback` with every event of the host, in order."""
+        self._listeners.append(callback)
+
+    async def changed(self) -> Snapshot:
+        """Wait for a snapshot that an earlier call has not returned; at most 20 a second."""
+        await asyncio.sleep(max(0.0, self._told_at + 1 / CHANGES_PER_S - time.monotonic()))
+        await self._changed.wait()
+        self._changed.clear()
+        self._told_at = time.monotonic()
+        return self.snapshot
+
+    async def wait_ended(self) -> StreamEnded:
+        """Wait until the stream is over.
+
+        Raises:
+            HostError: the host went away before that.
+        """
+        await self._ended.wait()
+        if self.snapshot.ended is None:
+            reason = self._host.exit_reason if self._host else "was not started"
+            raise HostError(f"the runner host {reason}")
+        return self.snapshot.ended
+
+    def _publish(self) -> None:
+        watching = self._watcher.watching if self._watcher else 0
+        self.snapshot = self._history.snapshot(watching)
+        self._changed.set()
+
+    # ---- verbs -----------------------------------------------------------------------------
+
+    async def set_params(self, changes: dict[str, Any]) -> None:
+        """Change some params of the running pipeline; the others stay as they are.
+
+        Raises:
+            ParamsRefused: none was changed. HostError, StudioError: it cannot be done now.
+        """
+        await self._ready_host().post("/api/params", {**self.snapshot.params, **changes})
+
+    async def reload(self, reason: str = "asked for") -> None:
+        """Load the code that is on disk now; starts the host again if it has died."""
+        host = self._host
+        if host is None or host.exited.is_set():
+            await self._start_host()
+        else:
+            await host.post("/api/reload", {"reason": reason})
+
+    async def set_input(self, text: str) -> None:
+        """Take frames from elsewhere: as ``--input``.
+
+        Raises:
+            SourceNotFound: there is no such thing. StudioError: it cannot be opened.
+        """
+        source = resolve_input(text, self.settings.project)
+        await self._post_stream(self._ready_host(), source)
+        self._source = source
+        self.settings = replace(self.settings, input=text)
+
+    async def set_paused(self, paused: bool) -> None:
+        """Hold the source, or let it go on."""
+        answer = await self._ready_host().post("/api/stream/pause", {"paused": paused})
+        self.paused = bool(answer["paused"])
+        self._publish()
+
+    def _ready_host(self) -> Host:
+        if self._host is None or self._host.exited.is_set():
+            raise HostError("the runner host is not running", "reload to start it again")
+        return self._host
+
+    # ---- stream ----------------------------------------------------------------------------
+
+    async def _begin_stream(self) -> None:
+        """A source that cannot be opened ends the stream, not the session: it shows in the snapshot."""
+        self._streamed = True
+        host = self._ready_host()
+        try:
+            await self._post_stream(host, self._source)
+        except HostError:
+            raise
+        except StudioError as error:
+            self._tell(StreamEnded(error=str(error), error_kind="source"))
+
+    async def _post_stream(self, host: Host, source: str) -> None:
+        settings = self.settings
+        body = {
+            "source": source,
+            "sink": settings.output,
+            "policy": "lossless" if settings.lossless else "newest",
+            "paced": settings.paced,
+            "loop": settings.loop,
+            "max_frames": settings.frames,
+            "max_seconds": settings.duration_s,
+        }
+        await host.post("/api/stream", body)
+
+    # ---- events ----------------------------------------------------------------------------
+
+    async def _follow(self, host: Host) -> None:
+        async for event in host.events():
+            self._tell(event)
+            if isinstance(event, LoadSucceeded) and self._stream_when_ready and not self._streamed:
+                await self._begin_stream()
+        await host.exited.wait()
+        if not self._closing:
+            self._history.host_died(host.exit_reason)
+            self._publish()
+            self._ended.set()
+
+    def _tell(self, event: Event) -> None:
+        self._history.add(event)
+        match event:
+            case TapOpened(side=side, ring=ring):
+                (self.input_tap if side == "input" else self.output_tap).open(ring)
+            case LoadStarted():
+                self._load_began = event.at
+            case SourcesChanged(files=files) if self._watcher is not None:
+                self._watcher.watch_files([Path(file) for file in files], self._load_began)
+            case LoadFailed() | LoadSucceeded() if self._watcher is not None:
+                unknown = isinstance(event, LoadFailed) and event.serving is None
+                self._watcher.watch_project(unknown, self._load_began)
+            case StreamEnded():
+                self._ended.set()
+        for listener in self._listeners:
+            listener(event)
+        self._publish()
+
+    def _hear_host(self, line: str) -> None:
+        self._tell(LogWritten(level="INFO", source="host", message=line))
+
+    async def _watch(self, watcher: Watcher) -> None:
+        async for files in watcher:
+            saved_ago_s = max(0.0, time.time() - max((_saved_at(file) for file in files), default=time.time()))
+            reason = (
+                f"saved {', '.join(sorted(file.name for file in files))}"
+                if len(files) <= 3
+                else (f"saved {len(files)} files")
+            )
+            names = sorted(str(file) for file in files)
+            host = self._host
+            if host is None or host.exited.is_set():
+                continue
+            try:
+                await host.post("/api/reload", {"reason": reason, "files": names, "saved_ago_s": min(saved_ago_s, 60)})
+            except StudioError as error:
+                self._history.notice(f"reload failed: {error}")
+                self._publish()
+
+
+def _saved_at(file: Path) -> float:
+    """When a file was saved; now, if it is gone or its time says nothing of this save."""
+    now = time.time()
+    try:
+        saved_at = file.stat().st_mtime
+    except OSError:
+        return now
+    return saved_at if now - 5.0 < saved_at <= now else now
+
+
+def _check_import_paths(settings: Settings) -> None:
+    from runner.errors import ImportPathError
+    from runner.live.pipelines.loader import split_import_path
+
+    for path in filter(None, (settings.pipeline_import, settings.params_import)):
+        try:
+            split_import_path(path)
+        except ImportPathError as error:
+            raise UsageError(str(error), "for example my_pipeline.pipeline:MyPipeline") from error

@@ -1,0 +1,50 @@
+"""Settings of one run: flag over environment over ``[tool.ai-runner-studio]`` in pyproject.toml."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+PreviewMode = Literal["auto", "kitty", "sixel", "blocks", "text"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything one run is told, already resolved.
+
+    Attributes:
+        pipeline_import: ``package.module:Class`` (or a transform function).
+        params_import: ``package.module:Class`` of the params class, None to let the pipeline say.
+        params: initial params, as given (not validated).
+        input: sample's name, file, ``webcam`` or ``webcam:N``, ``pattern``, or a URL.
+        output: file to write, None for none.
+        project: folder that is the working directory and import root of the pipeline.
+        python: the project's interpreter as a flag or the environment names it; None lets
+            `interpreter.find_interpreter` look. python_configured: as pyproject.toml names it.
+        watch: more files, folders or patterns to reload on.
+        reload: whether saves reload at all.
+        preview, preview_fps: how and how often the terminal shows pictures.
+        loop, paced, frames, duration_s: see `runner.live.streamer.protocol.protocol.StreamRequest`.
+        verbose: debug logs of the host and the pipeline.
+    """
+
+    pipeline_import: str
+    params_import: str | None = None
+    params: dict[str, Any] = field(default_factory=dict)
+    input: str = ""
+    output: str | None = None
+    project: Path = field(default_factory=Path.cwd)
+    python: str | None = None
+    python_configured: str | None = None
+    watch: tuple[str, ...] = ()
+    reload: bool = True
+    preview: PreviewMode = "auto"
+    preview_fps: float = 20.0
+    loop: bool = True
+    paced: bool = True
+    lossless: bool = False
+    frames: int | None = None
+    duration_s: float | None = None
+    theme: str = ""
+    verbose: bool = False

@@ -1,0 +1,1 @@
+"""Where frames can come from, as the user names it: samples, files, cameras, patterns, URLs."""

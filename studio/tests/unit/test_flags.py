@@ -1,0 +1,108 @@
+"""How the command line is parsed; what follows from it is elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from ai_runner_studio.cli.app import RunCommand, StudioGroup
+from ai_runner_studio.cli.flags import Flags, RunFlags, StudioFlags, with_flags
+from ai_runner_studio.option import OPTIONS
+
+
+def parse(*arguments: str) -> tuple[str, dict[str, Any]]:
+    """Name of the command that would run, and the flags that it was given."""
+    seen: list[tuple[str, dict[str, Any]]] = []
+    app = typer.Typer(cls=StudioGroup, invoke_without_command=True)
+
+    @app.callback()
+    @with_flags(StudioFlags)
+    def studio(ctx: typer.Context, flags: StudioFlags) -> None:
+        ctx.obj = flags
+        if ctx.invoked_subcommand is None:
+            seen.append(("studio", flags.given()))
+
+    @app.command("run", cls=RunCommand)
+    @with_flags(RunFlags)
+    def run(ctx: typer.Context, flags: RunFlags) -> None:
+        assert isinstance(ctx.obj, Flags)
+        seen.append(("run", flags.given()))
+
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    (call,) = seen
+    return call
+
+
+def test_nothing_given_is_nothing() -> None:
+    assert parse() == ("studio", {})
+    assert parse("run") == ("run", {})
+
+
+def test_each_flag_has_the_name_of_its_option() -> None:
+    name, given = parse(
+        *(
+            "--pipeline-import",
+            "a:B",
+            "--params-import",
+            "a:C",
+            "-p",
+            "x=1",
+            "--param",
+            "y=2",
+            "--params-file",
+            "f.json",
+        ),
+        *("-i", "webcam", "--python", "env", "--project", "dir", "--no-loop", "-v", "--watch", "a", "--watch", "b"),
+        *("--no-reload", "--preview", "sixel", "--preview-fps", "12.5", "--theme", "dark"),
+    )
+    assert name == "studio"
+    assert given == {
+        "pipeline-import": "a:B",
+        "params-import": "a:C",
+        "param": ["x=1", "y=2"],
+        "params-file": "f.json",
+        "input": "webcam",
+        "python": "env",
+        "project": "dir",
+        "loop": False,
+        "verbose": True,
+        "watch": ["a", "b"],
+        "reload": False,
+        "preview": "sixel",
+        "preview-fps": 12.5,
+        "theme": "dark",
+    }
+    assert set(given) - {"param"} <= set(OPTIONS)
+
+
+def test_a_run_has_flags_of_its_own() -> None:
+    words = ("run", "-o", "out.mp4", "--json", "--duration", "1.5", "--frames", "3", "--realtime", "--loop")
+    given = {"output": "out.mp4", "json": True, "duration": 1.5, "frames": 3, "realtime": True, "loop": True}
+    assert parse(*words) == ("run", given)
+    assert set(given) <= set(OPTIONS)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["a.b:C", "--input", "pattern:64x64"],
+        ["--input", "pattern:64x64", "a.b:C"],
+        ["run", "a.b:C", "--input", "pattern:64x64"],
+        ["run", "--input", "pattern:64x64", "a.b:C"],
+    ],
+)
+def test_the_pipeline_can_be_named_without_its_flag(words: list[str]) -> None:
+    assert parse(*words)[1] == {"pipeline-import": "a.b:C", "input": "pattern:64x64"}
+
+
+def test_a_value_that_looks_the_same_is_left_alone() -> None:
+    assert parse("run", "-p", "a:C", "a:C")[1] == {"param": ["a:C"], "pipeline-import": "a:C"}
+
+
+def test_paths_stay_text() -> None:
+    assert parse("run", "-o", str(Path("a") / "b.mp4"))[1] == {"output": str(Path("a") / "b.mp4")}

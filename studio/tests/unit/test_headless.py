@@ -1,0 +1,153 @@
+"""What a run's events add up to, and what its face says meanwhile; the run itself is in functional/test_run.py."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ai_runner_studio.headless import PartialOutput, expected_frames, progress_of
+from ai_runner_studio.run_figures import RunFigures, WeightedMean
+from ai_runner_studio.run_report import RunError, RunInput, RunReport
+from ai_runner_studio.session import Load, Snapshot
+from ai_runner_studio.settings import Settings
+from runner.live.events import (
+    LoadFailed,
+    LoadSucceeded,
+    MetricsTaken,
+    ParamsChanged,
+    PipelineWarned,
+    Step,
+    StreamEnded,
+    StreamStarted,
+)
+from runner.live.report import ErrorReport
+
+STREAM = StreamStarted(
+    source="clip.mp4", source_width=64, source_height=48, width=512, height=512, fps=24.0, frames=100
+)
+SETTINGS = Settings("a:B", loop=False)
+
+
+class TestFigures:
+    def test_percentiles_are_weighted_by_the_frames_of_their_second(self) -> None:
+        figures = RunFigures()
+        figures.add(MetricsTaken(frames_out=30, latency_ms={"p50": 10.0}, stages_ms={"pipeline": 4.0}))
+        figures.add(MetricsTaken(frames_out=40, latency_ms={"p50": 50.0}))
+        assert figures.latency.means() == {"p50": 20.0}
+        assert figures.stages.means() == {"pipeline": 4.0}
+
+    def test_windows_without_frames_do_not_count(self) -> None:
+        mean = WeightedMean()
+        mean.add({"p50": 10.0}, 0)
+        assert mean.means() == {}
+
+    def test_memory_is_the_peak(self) -> None:
+        figures = RunFigures()
+        for memory, vram in ((5, None), (9, 70), (7, 30)):
+            figures.add(MetricsTaken(memory_bytes=memory, vram_bytes=vram))
+        assert (figures.memory_bytes, figures.vram_bytes) == (9, 70)
+
+    def test_loads_are_kept_with_their_steps_and_outcome(self) -> None:
+        figures = RunFigures()
+        failed = ErrorReport("import", "SyntaxError", "expected ':'")
+        figures.add(LoadFailed(revision=1, reason="start", report=failed, total_s=0.5))
+        figures.add(LoadSucceeded(revision=2, reason="saved", steps=(Step(name="import", seconds=0.25),), total_s=0.3))
+        assert [(load.revision, load.outcome, load.steps) for load in figures.loads] == [
+            (1, "failed", {}),
+            (2, "serving", {"import": 0.25}),
+        ]
+
+    def test_params_and_warnings_are_the_latest_and_all(self) -> None:
+        figures = RunFigures()
+        figures.add(LoadSucceeded(revision=1, reason="start", params={"a": 1}, warnings=("careful",)))
+        figures.add(PipelineWarned(revision=1, message="too bright"))
+        figures.add(ParamsChanged(params={"a": 2}))
+        assert (figures.params, figures.warnings) == ({"a": 2}, ["careful", "too bright"])
+
+    def test_the_streams_end_has_the_last_word_on_frames(self) -> None:
+        figures = RunFigures()
+        figures.add(MetricsTaken(frames_in=10, frames_out=8))
+        assert figures.frames == (10, 8)
+        figures.add(StreamEnded(frames_in=12, frames_out=12))
+        assert figures.frames == (12, 12)
+
+
+class TestProgress:
+    def test_loading_says_its_step(self) -> None:
+        load = Load(revision=1, reason="start", started_at=0.0, step="import torch")
+        assert progress_of(Snapshot(load=load), SETTINGS).doing == "loading the pipeline: import torch"
+        assert progress_of(Snapshot(), SETTINGS).doing == "loading the pipeline"
+
+    def test_then_the_input_then_the_frames(self) -> None:
+        snapshot = Snapshot(serving=1)
+        assert progress_of(snapshot, SETTINGS).doing == "opening the input"
+        metrics = MetricsTaken(frames_out=25, fps_out=50.0, latency_ms={"p50": 3.0})
+        progress = progress_of(replace(snapshot, stream=STREAM, metrics=metrics), SETTINGS)
+        assert (progress.frames, progress.total, progress.fps, progress.latency_ms) == (25, 100, 50.0, 3.0)
+
+    @pytest.mark.parametrize(
+        ("changes", "expected"),
+        [
+            ({}, 100),
+            ({"frames": 30}, 30),
+            ({"duration_s": 2.0}, 48),
+            ({"frames": 500}, 100),
+            ({"frames": 500, "loop": True}, 500),
+            ({"loop": True}, None),
+        ],
+    )
+    def test_the_expected_frames_are_the_nearest_limit(self, changes: dict[str, object], expected: int | None) -> None:
+        assert expected_frames(replace(SETTINGS, **changes), STREAM) == expected  # type: ignore[arg-type]
+
+
+class TestReport:
+    def test_the_document_has_every_key_when_nothing_ran(self) -> None:
+        error = RunError("usage", "no such file", "look elsewhere", 2)
+        document = json.loads(RunReport(pipeline="a:B", input=RunInput("clip.mp4"), error=error).as_json())
+        assert document["ok"] is False
+        assert document["error"] == {
+            "kind": "usage",
+            "message": "no such file",
+            "hint": "look elsewhere",
+            "exit_code": 2,
+            "report": None,
+        }
+        described = (Path(__file__).parents[2] / "src/ai_runner_studio/run_report.py").read_text()
+        assert all(f"\n    {key} " in described for key in document)
+
+    def test_the_summary_is_short(self) -> None:
+        report = RunReport(
+            pipeline="a:B",
+            input=RunInput("clip.mp4"),
+            frames_out=60,
+            duration_s=2.0,
+            latency_ms={"p50": 3.25, "p95": 9.0},
+            dropped={"input busy": 2},
+            output="/tmp/out.mp4",
+        )
+        assert report.summary().splitlines() == [
+            "60 frames in 2.0 s (30.0 fps); latency p50 3.2 ms, p95 9.0 ms; dropped 2 input busy",
+            "written: /tmp/out.mp4",
+        ]
+
+
+class TestPartialOutput:
+    def test_the_file_appears_only_when_it_is_kept(self, tmp_path: Path) -> None:
+        output = PartialOutput(tmp_path / "out.mp4")
+        output.prepare()
+        output.partial.write_text("whole")
+        assert not (tmp_path / "out.mp4").exists()
+        assert output.settle(keep=True)
+        assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+    def test_else_nothing_remains_of_it_nor_of_what_the_sink_left(self, tmp_path: Path) -> None:
+        (tmp_path / "out.mp4").write_text("earlier")
+        output = PartialOutput(tmp_path / "out.mp4")
+        output.prepare()
+        (output.folder / "half.part").touch()
+        assert not output.settle(keep=False)
+        assert not output.settle(keep=True)
+        assert [path.read_text() for path in tmp_path.iterdir()] == ["earlier"]
