@@ -55,7 +55,7 @@ class Guarded:
 
     async def _collect(self) -> None:
         while True:
-            frame = await self.guardian.next_output()
+            frame = await self.guardian.outputs.next()
             self.outputs.append(replace(frame, pixels=frame.pixels[:0].copy()))
             self.values.append(int(frame.pixels[0, 0, 0]))
             frame.release()

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import logging
 import os
+import signal
 import socket
 import stat
 import sys
@@ -21,6 +23,8 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .host import RunnerHost
     from .pipelines.spec import PipelineSpec
 
@@ -144,8 +148,11 @@ async def _serve(options: argparse.Namespace, spec: PipelineSpec, listening: soc
     host.start()
     await asyncio.sleep(0)
     server = _server(host)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, setattr, server, "should_exit", True)
     if options.studio:
-        _end_with_stdin(asyncio.get_running_loop(), server)
+        _end_with_stdin(loop, server)
     if options.subscribe_url:
         await _first_stream(host, options)
     print(json.dumps({"listening": _url(listening)}), flush=True)
@@ -165,7 +172,12 @@ def _server(host: RunnerHost):  # type: ignore[no-untyped-def]  # uvicorn is imp
     from .api.app import create_api
 
     class Server(uvicorn.Server):
-        """Ends the endless event streams before it waits for connections to end."""
+        """Ends the endless event streams before it waits for connections to end, and leaves signals to us."""
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            # uvicorn's own raises the signal again once it has ended, and so before the host has.
+            yield
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             host.hub.close()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +35,7 @@ from ..pipelines.spec import PipelineSpec
 from ..report import ErrorReport
 from ..trickle.frame import RawFrame
 from . import messages
+from .outputs import FrameRate, Outputs
 from .policy import RestartPolicy
 from .process import LoadError, PipelineProcess, ProcessExit
 from .revision import Revision, exit_report
@@ -42,40 +43,9 @@ from .state import Facts, PipelineState, compute_state
 from .status import PipelineStatus, now_ms, params_hash
 
 TICK_S = 1.0
-FPS_WINDOW_S = 2.0
 RETIRE_GRACE_S = 1.0  # for what the old process had taken at a switch
 FAILURES_TOLD_S = 0.5  # the same exception, frame after frame, is told at most that often
 HUNG_AFTER_S = 15.0  # without a heartbeat, which needs neither the event loop nor user code
-OUTPUTS_WAITING = 3  # that nobody has fetched; then the oldest gives way
-
-
-class FrameRate:
-    """Frames per second over the latest `FPS_WINDOW_S`."""
-
-    def __init__(self) -> None:
-        self._times: deque[float] = deque()
-        self.count = 0
-        self.last: float | None = None
-
-    def tick(self) -> None:
-        self.last = time.monotonic()
-        self.count += 1
-        self._times.append(self.last)
-        self._forget()
-
-    @property
-    def fps(self) -> float:
-        self._forget()
-        if len(self._times) < 2:
-            return 0.0
-        # Frames that came in the window, over the time since the first of them.
-        span = max(time.monotonic() - self._times[0], 1e-3)
-        return (len(self._times) - 1) / span
-
-    def _forget(self) -> None:
-        oldest = time.monotonic() - FPS_WINDOW_S
-        while self._times and self._times[0] < oldest:
-            self._times.popleft()
 
 
 class ProcessGuardian:
@@ -87,8 +57,8 @@ class ProcessGuardian:
         state: see `PipelineState`.
         serving: the revision whose outputs are passed on, None while there is none.
         params: the last ones that the pipeline has taken, or the initial ones.
-        dropped: reason -> frames of this stream that were dropped, on either side of the pipeline.
-        inputs, outputs: rates and counts of this stream's video frames.
+        inputs: rate and count of this stream's video frames.
+        outputs: what comes out of the pipeline, whichever process it is in.
     """
 
     def __init__(
@@ -104,19 +74,17 @@ class ProcessGuardian:
         self.state = PipelineState.LOADING
         self.serving: Revision | None = None
         self.params: dict[str, Any] = dict(spec.initial_params)
-        self.dropped: Counter[str] = Counter()
-        self.inputs, self.outputs = FrameRate(), FrameRate()
+        self.inputs = FrameRate()
+        self.outputs = Outputs()
         self._emit = emit
         self._verbose = verbose
         self._numbers = 0
         self._candidate: Revision | None = None
         self._retiring: Revision | None = None
         self._boundary_s = float("-inf")  # inputs up to here belong to the retiring revision
-        self._held: list[RawFrame] = []  # outputs that must not overtake the retiring revision's
-        self._last_input_s = self._last_output_s = float("-inf")
+        self._last_input_s = float("-inf")
+        self._dropped: Counter[str] = Counter()  # inputs of this stream that did not reach a pipeline
         self._newest: RawFrame | None = None  # input; what a replacement is shown first
-        self._waiting: deque[RawFrame] = deque()
-        self._output_there = asyncio.Event()
         self._changed = asyncio.Event()  # serving has changed, or a load has failed
         self._request_id: str | None = None
         self._lossless = False
@@ -163,7 +131,7 @@ class ProcessGuardian:
         revisions = [revision for revision in (self._candidate, self._retiring, self.serving) if revision]
         self.serving = self._candidate = self._retiring = None
         await asyncio.gather(*(revision.process.stop() for revision in revisions))
-        self._drop_waiting()
+        self.outputs.clear()
 
     async def wait_serving(self) -> None:
         """Wait until a pipeline serves.
@@ -284,7 +252,7 @@ class ProcessGuardian:
         self._boundary_s = self._last_input_s
         self._retiring = old
         if old is not None:
-            self.dropped += old.process.dropped
+            self._dropped += old.process.dropped
             old.process.dropped.clear()
             old.owed = old.process.frames_sent - old.process.frames_received + old.process.waiting
         self._reloading = False
@@ -306,9 +274,7 @@ class ProcessGuardian:
             if self._request_id is not None and old.last_output_s < self._boundary_s:
                 await asyncio.wait_for(old.retired.wait(), RETIRE_GRACE_S)
         self._retiring = None
-        held, self._held = self._held, []
-        for frame in held:
-            self._pass_on(frame)
+        self.outputs.release_held()
         await old.process.stop()
         return max(0, old.owed)
 
@@ -334,11 +300,11 @@ class ProcessGuardian:
     def open_stream(self, request_id: str, *, lossless: bool = False) -> None:
         """A stream begins: frames of this request follow. Counts begin anew."""
         self._request_id, self._lossless = request_id, lossless
-        self._last_input_s = self._last_output_s = self._boundary_s = float("-inf")
+        self._last_input_s = self._boundary_s = float("-inf")
         self._newest = None
         self._stream_at = time.monotonic()
-        self.inputs, self.outputs, self.dropped = FrameRate(), FrameRate(), Counter()
-        self._drop_waiting()
+        self.inputs, self._dropped = FrameRate(), Counter()
+        self.outputs.begin(lossless=lossless)
         for revision in (self.serving, self._candidate):
             if revision is not None and revision.process.loaded is not None:
                 revision.last_output_s = float("-inf")
@@ -351,7 +317,7 @@ class ProcessGuardian:
         """The stream is over: what is still in the pipeline is not wanted."""
         self._request_id, self._lossless = None, False
         self._newest = None
-        self._drop_waiting()
+        self.outputs.clear()
         if self.serving is not None:
             self.serving.process.open_stream("")
 
@@ -366,7 +332,7 @@ class ProcessGuardian:
             if beside is not None and beside.process.loaded is not None:
                 beside.process.offer(frame, self._request_id)
         if self.serving is None or self._reloading:
-            self.dropped["loading"] += 1
+            self._dropped["loading"] += 1
             return False
         self.serving.process.offer(frame, self._request_id)
         return True
@@ -394,33 +360,21 @@ class ProcessGuardian:
         if self.serving is not None:
             await self.serving.process.drain(quiet_s)
 
-    async def next_output(self) -> RawFrame:
-        """Wait for the next output. `release` it when done."""
-        while not self._waiting:
-            self._output_there.clear()
-            await self._output_there.wait()
-        return self._waiting.popleft()
-
-    @property
-    def outputs_waiting(self) -> int:
-        """Outputs that nobody has fetched yet."""
-        return len(self._waiting)
-
     def on_frame(self, revision: Revision, frame: RawFrame, request_id: str) -> None:
         """An output of any of our processes: pass it on, or not."""
         revision.prove()
         revision.last_output_s = max(revision.last_output_s, frame.time_s)
         if request_id != self._request_id:
-            self.dropped["other stream"] += revision is self.serving
+            self._dropped["other stream"] += revision is self.serving
             frame.release()
         elif revision is self._retiring:
             self._take_owed(revision, frame)
         elif revision is not self.serving or frame.time_s <= self._boundary_s:
             frame.release()  # the replacement, shown frames that the serving one answers
         elif self._retiring is not None:
-            self._held.append(frame)
+            self.outputs.hold(frame)
         else:
-            self._pass_on(frame)
+            self.outputs.put(frame)
 
     def _take_owed(self, revision: Revision, frame: RawFrame) -> None:
         """An output of the revision that was replaced: its own inputs still count, later ones do not."""
@@ -430,26 +384,7 @@ class ProcessGuardian:
             frame.release()
             return
         revision.owed -= 1
-        self._pass_on(frame)
-
-    def _pass_on(self, frame: RawFrame) -> None:
-        if frame.time_s <= self._last_output_s:
-            self.dropped["out of order"] += 1
-            frame.release()
-            return
-        self._last_output_s = frame.time_s
-        self.outputs.tick()
-        self._waiting.append(frame)
-        if len(self._waiting) > OUTPUTS_WAITING and not self._lossless:
-            self.dropped["sink"] += 1
-            self._waiting.popleft().release()
-        self._output_there.set()
-
-    def _drop_waiting(self) -> None:
-        for frame in (*self._waiting, *self._held):
-            frame.release()
-        self._waiting.clear()
-        self._held.clear()
+        self.outputs.put(frame)
 
     # ---- params ----------------------------------------------------------------------------
 
@@ -505,7 +440,7 @@ class ProcessGuardian:
         if revision.disprove(report) and revision is not self.serving:
             return  # told as the failure of its load
         self._note_error(report.headline)
-        self.dropped["pipeline error"] += report.phase == "frame"
+        self._dropped["pipeline error"] += report.phase == "frame"
         self._failures[report.headline] += 1
         now = time.monotonic()
         if self._failures[report.headline] == 1 or now - self._failure_told_at >= FAILURES_TOLD_S:
@@ -523,7 +458,7 @@ class ProcessGuardian:
         if revision is not self.serving or self._closed:
             return
         self.serving = None
-        self.dropped += revision.process.dropped
+        self._dropped += revision.process.dropped
         restarting = self._restarts_in_row < self.policy.max_restarts
         self._emit(
             ProcessExited(
@@ -596,10 +531,10 @@ class ProcessGuardian:
             stream_running=self._request_id is not None,
             ever_input=self.inputs.last is not None,
             since_input_s=since_input,
-            since_output_s=now - self.outputs.last if self.outputs.last else float("inf"),
+            since_output_s=now - self.outputs.rate.last if self.outputs.rate.last else float("inf"),
             since_load_s=now - max(self._load_at, self._stream_at),
             input_fps=self.inputs.fps,
-            output_fps=self.outputs.fps,
+            output_fps=self.outputs.rate.fps,
             since_error_s=now - self._error_at,
             since_restart_s=now - self._restart_at,
         )
@@ -616,12 +551,12 @@ class ProcessGuardian:
         status = self._status.model_copy(deep=True)
         status.state = self.state
         status.input_status.fps = round(self.inputs.fps, 2)
-        status.inference_status.fps = round(self.outputs.fps, 2)
+        status.inference_status.fps = round(self.outputs.rate.fps, 2)
         offset = time.time() - time.monotonic()
         if self.inputs.last:
             status.input_status.last_input_time = int((self.inputs.last + offset) * 1000)
-        if self.outputs.last:
-            status.inference_status.last_output_time = int((self.outputs.last + offset) * 1000)
+        if self.outputs.rate.last:
+            status.inference_status.last_output_time = int((self.outputs.rate.last + offset) * 1000)
         return status
 
     @property
@@ -638,7 +573,7 @@ class ProcessGuardian:
 
     def drops(self) -> Counter[str]:
         """All drops of this stream by reason, those in front of the process included."""
-        return self.dropped + (self.serving.process.dropped if self.serving else Counter())
+        return self._dropped + self.outputs.dropped + (self.serving.process.dropped if self.serving else Counter())
 
     @property
     def show_loading(self) -> bool:

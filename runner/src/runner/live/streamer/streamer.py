@@ -144,7 +144,7 @@ class PipelineStreamer:
         guardian, protocol = self._guardian, self._protocol
         assert protocol is not None
         self._emit(self._measure())
-        frames_in, frames_out = protocol.statistics.frames_in, guardian.outputs.count
+        frames_in, frames_out = protocol.statistics.frames_in, guardian.outputs.rate.count
         guardian.close_stream()
         self.request = self._protocol = None
         if error != "stopped":
@@ -164,7 +164,7 @@ class PipelineStreamer:
 
     async def _egress(self, protocol: StreamProtocol) -> None:
         while True:
-            frame = await self._guardian.next_output()
+            frame = await self._guardian.outputs.next()
             await self._deliver(frame, protocol)
 
     async def _deliver(self, frame: RawFrame, protocol: StreamProtocol) -> None:
@@ -177,7 +177,7 @@ class PipelineStreamer:
             frame.release()
 
     async def _deliver_rest(self) -> None:
-        while self._guardian.outputs_waiting:
+        while self._guardian.outputs.waiting:
             await asyncio.sleep(0.001)
 
     async def _show_loading(self, frame: RawFrame, protocol: StreamProtocol) -> None:
@@ -224,11 +224,11 @@ class PipelineStreamer:
             dropped += Counter(self._protocol.statistics.dropped)
         return MetricsTaken(
             fps_in=round(guardian.inputs.fps, 1),
-            fps_out=round(guardian.outputs.fps, 1),
+            fps_out=round(guardian.outputs.rate.fps, 1),
             latency_ms=self._metrics.latency_ms(),
             stages_ms=self._metrics.stages_ms(),
             frames_in=guardian.inputs.count,
-            frames_out=guardian.outputs.count,
+            frames_out=guardian.outputs.rate.count,
             dropped=dict(dropped),
             memory_bytes=use.memory_bytes,
             vram_bytes=use.vram_bytes,
