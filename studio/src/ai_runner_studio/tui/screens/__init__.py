@@ -1,0 +1,1 @@
+"""The screens: main, and those that open over it."""

@@ -1,0 +1,34 @@
+"""SplitLine: one line of text, the left part shortened so that the right part always fits."""
+
+from __future__ import annotations
+
+from textual.content import Content
+from textual.widget import Widget
+
+
+class SplitLine(Widget):
+    """One line: `left`, a gap, `right`. Redrawn only when it changes, and never laid out anew."""
+
+    DEFAULT_CSS = """
+    SplitLine { height: 1; width: 1fr; padding: 0 1; }
+    """
+    ALLOW_SELECT = False
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self.left = Content()
+        self.right = Content()
+
+    def set(self, left: Content, right: Content | None = None) -> None:
+        right = Content() if right is None else right
+        if (left, right) == (self.left, self.right) and left.spans == self.left.spans:
+            return
+        self.left, self.right = left, right
+        self.refresh()
+
+    def render(self) -> Content:
+        width = self.content_size.width
+        right = self.right.truncate(width)
+        gap = 2 if right else 0
+        left = self.left.truncate(max(0, width - right.cell_length - gap), ellipsis=True)
+        return Content.assemble(left, " " * (width - left.cell_length - right.cell_length), right)

@@ -1,0 +1,119 @@
+"""MetricsPane: where the time of a frame goes, what was dropped and why, and what the process takes."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from .. import figures
+
+if TYPE_CHECKING:
+    from runner.live.events import MetricsTaken
+
+    from ...snapshot import Snapshot
+
+_HISTORY = 120  # values kept for the lines of bars; about two minutes
+_TWO_COLUMNS = 72  # cells of width from which the figures stand beside the stages
+_NAME = 12
+
+
+class MetricsPane(VerticalScroll):
+    """Figures of the last second, and how fps and latency went before that."""
+
+    def __init__(self) -> None:
+        super().__init__(id="metrics", classes="pane")
+        self._body = Static(id="metrics-body")
+        self._metrics: MetricsTaken | None = None
+        self._fps: deque[float] = deque(maxlen=_HISTORY)
+        self._latency: deque[float] = deque(maxlen=_HISTORY)
+
+    def compose(self) -> ComposeResult:
+        yield self._body
+
+    def show_snapshot(self, snapshot: Snapshot) -> None:
+        if snapshot.metrics == self._metrics:
+            return
+        self._metrics = snapshot.metrics
+        if not snapshot.metrics.frames_in:
+            return
+        self._fps.append(snapshot.metrics.fps_out)
+        self._latency.append(snapshot.metrics.latency_ms.get("p50", 0.0))
+        self._update()
+
+    def on_resize(self) -> None:
+        self._update()
+
+    def _update(self) -> None:
+        metrics, width = self._metrics, self.scrollable_content_region.width
+        if metrics is None or width < 20:
+            return
+        if width < _TWO_COLUMNS:
+            lines = [*self._figures(metrics, width), Content(), *_stages(metrics, width)]
+        else:
+            half = width // 2 - 2
+            lines = _beside(_stages(metrics, half), self._figures(metrics, half), half)
+        self._body.update(Content("\n").join(lines))
+
+    def _figures(self, metrics: MetricsTaken, width: int) -> list[Content]:
+        bars = max(8, min(40, width - _NAME - 10))
+        latency = metrics.latency_ms
+        line = _line("fps out", f"{metrics.fps_out:6.1f}", figures.sparkline([*self._fps], bars, metrics.fps_in))
+        times = "  ".join(figures.milliseconds(value) for value in latency.values())
+        lines = [
+            line,
+            _line("latency ms", f"{latency.get('p50', 0.0):6.1f}", figures.sparkline([*self._latency], bars)),
+            _line("/".join(latency).replace("/p", "/"), times or "–"),
+            _line("frames", f"{metrics.frames_in:,} in  {metrics.frames_out:,} out"),
+        ]
+        lines += _dropped(metrics)
+        lines.append(_line("memory", f"{figures.memory(metrics.memory_bytes)}  cpu {metrics.cpu_percent:.0f}%"))
+        if metrics.vram_bytes is not None:
+            total = f" of {figures.memory(metrics.vram_total_bytes)}" if metrics.vram_total_bytes else ""
+            lines.append(_line("vram", figures.memory(metrics.vram_bytes) + total))
+        return lines
+
+
+def _stages(metrics: MetricsTaken, width: int) -> list[Content]:
+    """One bar per stage, all on one scale."""
+    if not metrics.stages_ms:
+        return [Content.styled("No frame has come through yet.", "$foreground 60%")]
+    longest = max(metrics.stages_ms.values()) or 1.0
+    cells = max(6, width - _NAME - 12)
+    return [
+        Content.assemble(
+            (f"{stage:<{_NAME}}", "$foreground 60%"),
+            (figures.bar(value / longest, cells), "$primary"),
+            f"{figures.milliseconds(value):>7} ms",
+        )
+        for stage, value in metrics.stages_ms.items()
+    ]
+
+
+def _dropped(metrics: MetricsTaken) -> list[Content]:
+    reasons = {reason: number for reason, number in metrics.dropped.items() if number}
+    if not reasons:
+        return [_line("dropped", "none")]
+    return [
+        _line("dropped" if index == 0 else "", f"{number:,} {reason}", style="$text-warning")
+        for index, (reason, number) in enumerate(sorted(reasons.items(), key=lambda item: -item[1]))
+    ]
+
+
+def _line(name: str, value: str, bars: str = "", style: str = "$foreground") -> Content:
+    return Content.assemble(
+        (f"{name:<{_NAME}}", "$foreground 60%"), (value, style), (f"  {bars}" if bars else "", "$secondary")
+    )
+
+
+def _beside(left: list[Content], right: list[Content], width: int) -> list[Content]:
+    lines = []
+    for index in range(max(len(left), len(right))):
+        first = left[index] if index < len(left) else Content()
+        second = right[index] if index < len(right) else Content()
+        lines.append(Content.assemble(first, " " * (width + 4 - first.cell_length), second))
+    return lines

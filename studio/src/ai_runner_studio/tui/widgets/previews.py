@@ -1,0 +1,135 @@
+"""The two pictures side by side: what goes into the pipeline and what comes out of it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+
+from ...preview.pace import Pace
+from ...preview.terminal import DrawMode, Terminal
+from .line import SplitLine
+from .picture import PictureView
+
+if TYPE_CHECKING:
+    from textual.driver import Driver
+
+    from ...session import Session
+    from ...snapshot import Snapshot
+
+_LOOKS_PER_S = 60  # how often to look for something to draw; looking costs a few microseconds
+
+
+class PreviewPane(Vertical):
+    """A title and a picture."""
+
+    def __init__(self, side: str, terminal: Terminal, mode: DrawMode) -> None:
+        super().__init__(id=f"preview-{side}", classes="preview-pane")
+        self.title_line = SplitLine(classes="pane-title")
+        self.picture = PictureView(terminal, mode, id=f"{side}-picture")
+
+    def compose(self) -> ComposeResult:
+        yield self.title_line
+        yield self.picture
+
+
+class Previews(Horizontal):
+    """Takes newest frames from the session's taps on a timer, as often as the pace allows."""
+
+    def __init__(self, session: Session, terminal: Terminal, mode: DrawMode, fps: float) -> None:
+        super().__init__(id="previews")
+        self.session = session
+        self.terminal = terminal
+        self.mode: DrawMode = mode
+        self.pace = Pace(fps, terminal.depth)
+        self.input = PreviewPane("input", terminal, mode)
+        self.output = PreviewPane("output", terminal, mode)
+
+    def compose(self) -> ComposeResult:
+        yield self.input
+        yield self.output
+
+    def on_mount(self) -> None:
+        self.set_interval(1 / _LOOKS_PER_S, self.tick, name="preview")
+
+    def tick(self) -> None:
+        """Draw what is new, unless it is too early, a dialog lies over it, or the line is still busy."""
+        if self.app.screen is not self.screen or not self.pace.due(time.monotonic(), backlog(self.app._driver)):
+            return
+        began = time.thread_time()
+        drawn = False
+        for pane, tap in ((self.input, self.session.input_tap), (self.output, self.session.output_tap)):
+            frame = tap.newest()
+            if frame is not None:
+                pane.picture.show(frame)
+                drawn = True
+        if drawn:
+            self.call_after_refresh(self._drawn, began)
+
+    def _drawn(self, began: float) -> None:
+        self.pace.drawn(time.monotonic(), time.thread_time() - began)
+        for pane in (self.input, self.output):
+            pane.picture.set_mode(self.mode, self.pace.depth)
+
+    def after_display(self) -> None:
+        """To be called when Textual has updated the terminal."""
+        self.input.picture.after_display()
+        self.output.picture.after_display()
+
+    def next_mode(self) -> DrawMode:
+        """Go on to the next way of drawing that this terminal can do."""
+        modes = self.terminal.modes()
+        position = modes.index(self.mode) + 1 if self.mode in modes else 0
+        self.mode = modes[position % len(modes)]
+        for pane in (self.input, self.output):
+            pane.picture.set_mode(self.mode, self.pace.depth)
+        return self.mode
+
+    def show_snapshot(self, snapshot: Snapshot, paused: bool) -> None:
+        """Titles, and what to say where there is no picture."""
+        self.input.title_line.set(*_input_title(snapshot, paused))
+        self.output.title_line.set(*_output_title(snapshot))
+
+    def say(self, *message: str) -> None:
+        """What stands where the output will be until its first frame comes."""
+        if self.output.picture.frame is None:
+            self.output.picture.clear(*message)
+        if self.input.picture.frame is None:
+            self.input.picture.clear("No frame yet")
+
+    def clear_pictures(self, *message: str) -> None:
+        """Take both pictures away, for instance when another input is opened."""
+        self.input.picture.clear(*message)
+        self.output.picture.clear(*message)
+
+
+def backlog(driver: Driver | None) -> int:
+    """Writes that the terminal has not taken yet; 0 where the driver has no queue of them."""
+    queue: Any = getattr(getattr(driver, "_writer_thread", None), "_queue", None)
+    return 0 if queue is None else int(queue.qsize())
+
+
+def _input_title(snapshot: Snapshot, paused: bool) -> tuple[Content, Content]:
+    stream = snapshot.stream
+    title = Content.styled("Input", "bold")
+    if stream is None:
+        return title, Content()
+    title = Content.assemble(title, ("  ", ""), (stream.source, "$foreground 60%"))
+    size = f"{stream.source_width}×{stream.source_height}"
+    if (stream.source_width, stream.source_height) != (stream.width, stream.height):
+        size += f" → {stream.width}×{stream.height}"
+    if paused:
+        return title, Content.styled("paused", "$text-warning")
+    return title, Content.styled(size, "$foreground 60%")
+
+
+def _output_title(snapshot: Snapshot) -> tuple[Content, Content]:
+    title = Content.styled("Output", "bold")
+    if snapshot.serving is not None:
+        title = Content.assemble(title, (f"  revision {snapshot.serving}", "$foreground 60%"))
+    if snapshot.stream is not None and snapshot.stream.sink:
+        return title, Content.styled(f"→ {snapshot.stream.sink}", "$foreground 60%")
+    return title, Content()

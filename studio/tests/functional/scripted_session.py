@@ -1,0 +1,270 @@
+"""A session whose snapshots are posted by hand, with real frame rings behind its taps."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ai_runner_studio.errors import StudioError
+from ai_runner_studio.preview.tap import Tap
+from ai_runner_studio.settings import Settings
+from ai_runner_studio.snapshot import Load, Snapshot
+from runner.live.events import HostStarted, LogWritten, MetricsTaken, Step, StreamStarted
+from runner.live.process.ring import TapWriter
+from runner.live.report import CodeLine, ErrorReport
+from runner.live.trickle.frame import RawFrame
+
+STARTED_AT = 1_790_000_000.0  # a fixed moment; the scripted clock stands a little after it
+
+SCHEMA: dict[str, Any] = {
+    "title": "GreenShiftParams",
+    "type": "object",
+    "$defs": {"Mode": {"enum": ["soft", "hard", "glow"], "title": "Mode", "type": "string"}},
+    "properties": {
+        "strength": {
+            "default": 0.5,
+            "description": "How much of the green channel is moved.",
+            "maximum": 1,
+            "minimum": 0,
+            "title": "Strength",
+            "type": "number",
+        },
+        "radius": {"default": 5, "maximum": 31, "minimum": 1, "title": "Radius", "type": "integer"},
+        "mode": {"$ref": "#/$defs/Mode", "default": "soft", "description": "Shape of the curve."},
+        "mirror": {"default": False, "title": "Mirror", "type": "boolean"},
+        "prompt": {"default": "a watercolour", "title": "Prompt", "type": "string"},
+        "seed": {"anyOf": [{"type": "integer"}, {"type": "null"}], "default": None, "title": "Seed"},
+        "t_index_list": {
+            "default": [12, 20, 32],
+            "items": {"type": "integer"},
+            "title": "T Index List",
+            "type": "array",
+        },
+    },
+}
+PARAMS: dict[str, Any] = {
+    "strength": 0.5,
+    "radius": 5,
+    "mode": "soft",
+    "mirror": False,
+    "prompt": "a watercolour",
+    "seed": None,
+    "t_index_list": [12, 20, 32],
+}
+
+
+class RefusedError(StudioError):
+    """As a session raises when values are refused: field name -> reason."""
+
+    def __init__(self, message: str, refused: dict[str, str]) -> None:
+        super().__init__(message)
+        self.refused = refused
+
+
+class RingTap(Tap):
+    """A tap together with the writer of its ring."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._writer = TapWriter()
+        self._seq = 0
+
+    def write(self, pixels: NDArray[np.uint8]) -> None:
+        """Publish a picture, uint8 (H, W, 3)."""
+        grown = self._writer.write(RawFrame(pixels, self._seq, Fraction(1, 30), self._seq))
+        if grown and self._writer.ring is not None:
+            self.open(self._writer.ring.name)
+        self._seq += 1
+
+    def end(self) -> None:
+        self.close()
+        self._writer.close()
+
+
+class ScriptedSession:
+    """Says what it is told to say, and remembers what it was asked."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = Settings("green_shift.pipeline:GreenShift", **settings)
+        self.snapshot = Snapshot()
+        self.input_tap, self.output_tap = RingTap(), RingTap()
+        self.paused = False
+        self.calls: list[tuple[str, Any]] = []
+        self.refuse: dict[str, str] = {}
+        self.refuse_input = ""
+        self._news = asyncio.Event()
+
+    def post(self, **changes: Any) -> Snapshot:
+        """A new snapshot: the last one with these changes."""
+        self.snapshot = replace(self.snapshot, **changes)
+        self._news.set()
+        return self.snapshot
+
+    async def changed(self) -> Snapshot:
+        await self._news.wait()
+        self._news.clear()
+        return self.snapshot
+
+    async def set_params(self, changes: dict[str, Any]) -> None:
+        self.calls.append(("set_params", dict(changes)))
+        refused = {name: reason for name, reason in self.refuse.items() if name in changes}
+        if refused:
+            raise RefusedError("values refused", refused)
+        self.post(params={**self.snapshot.params, **changes})
+
+    async def reload(self, reason: str = "asked for") -> None:
+        self.calls.append(("reload", reason))
+
+    async def set_input(self, text: str) -> None:
+        self.calls.append(("set_input", text))
+        if self.refuse_input:
+            raise StudioError(self.refuse_input, "Is the path right?")
+
+    async def set_paused(self, paused: bool) -> None:
+        self.calls.append(("set_paused", paused))
+        self.paused = paused
+
+    def close(self) -> None:
+        self.input_tap.end()
+        self.output_tap.end()
+
+
+def plasma(moment: float, width: int = 512, height: int = 512) -> NDArray[np.uint8]:
+    """A colourful moving picture, uint8 (height, width, 3)."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    waves = [
+        np.sin(x / 60 + moment) + np.sin(y / 45 - moment * 1.3),
+        np.sin((x + y) / 70 + moment * 0.7) + np.sin(np.hypot(x - width / 2, y - height / 2) / 30 - moment * 2),
+        np.sin(x / 90 - moment) + np.sin((x - y) / 55 + moment),
+    ]
+    return (np.stack(waves, axis=-1) * 60 + 128).clip(0, 255).astype(np.uint8)
+
+
+def running(**changes: Any) -> dict[str, Any]:
+    """What a snapshot holds while all is well."""
+    first = Load(
+        1,
+        "start",
+        STARTED_AT - 60,
+        outcome="replaced",
+        total_s=1.94,
+        steps=(
+            Step(name="start process", seconds=0.04),
+            Step(name="import", seconds=1.42),
+            Step(name="initialize", seconds=0.3),
+        ),
+    )
+    second = Load(
+        2,
+        "saved",
+        STARTED_AT,
+        files=("/home/me/green_shift/pipeline.py",),
+        outcome="serving",
+        total_s=0.31,
+        steps=(
+            Step(name="start process", seconds=0.003),
+            Step(name="import", seconds=0.012),
+            Step(name="initialize", seconds=0.21),
+            Step(name="first frame", seconds=0.04),
+            Step(name="switch", seconds=0.001),
+        ),
+    )
+    values: dict[str, Any] = {
+        "phase": "running",
+        "host": HostStarted(
+            version="0.1.0",
+            python="3.11.7",
+            interpreter="/home/me/green_shift/.venv/bin/python",
+            pid=100,
+            pipeline="GreenShift",
+            pipeline_import="green_shift.pipeline:GreenShift",
+        ),
+        "state": "ONLINE",
+        "serving": 2,
+        "device": "cpu",
+        "pipeline_pid": 4242,
+        "load": second,
+        "loads": (first, second),
+        "params": dict(PARAMS),
+        "params_schema": SCHEMA,
+        "stream": StreamStarted(
+            source="people.mp4", source_width=1280, source_height=720, width=512, height=512, fps=30.0, duration_s=12.0
+        ),
+        "metrics": metrics(),
+        "logs": logs(),
+        "watching": 3,
+    }
+    return {**values, **changes}
+
+
+def metrics(**changes: Any) -> MetricsTaken:
+    values: dict[str, Any] = {
+        "fps_in": 30.0,
+        "fps_out": 29.9,
+        "latency_ms": {"p50": 12.4, "p95": 17.8, "p99": 24.1},
+        "stages_ms": {
+            "decode": 2.4,
+            "queue in": 0.4,
+            "upload": 0.5,
+            "pipeline": 7.6,
+            "download": 0.6,
+            "queue out": 0.3,
+            "deliver": 0.5,
+        },
+        "frames_in": 5321,
+        "frames_out": 5302,
+        "dropped": {"newer frame came": 15, "late": 4},
+        "memory_bytes": 412_000_000,
+        "cpu_percent": 83.0,
+        "position_s": 177.0,
+        "at": STARTED_AT,
+    }
+    return MetricsTaken(**{**values, **changes})
+
+
+def logs() -> tuple[LogWritten, ...]:
+    lines = (
+        ("INFO", "green_shift", "loading GreenShift on cpu"),
+        ("DEBUG", "green_shift.kernel", "kernel of 5 taps built"),
+        ("INFO", "stdout", "warm-up took 41 ms"),
+        ("WARNING", "runner", "output outside [0, 1]: 1.08 at most; it is clamped"),
+        ("INFO", "green_shift", "strength is now 0.5"),
+        ("ERROR", "stderr", "libpng warning: iCCP: known incorrect sRGB profile"),
+    )
+    return tuple(
+        LogWritten(level=level, source=source, message=message, revision=2, at=STARTED_AT + number)
+        for number, (level, source, message) in enumerate(lines)
+    )
+
+
+def name_error() -> ErrorReport:
+    """A mistake in the frame's code, as the child reports it."""
+    source = (
+        "    def transform(self, frame, params):",
+        "        green = frame[..., 1]",
+        "        shifted = torch.roll(green, params.radius, dims=1)",
+        "        frame[..., 1] = strenght * shifted",
+        "        return frame",
+    )
+    return ErrorReport(
+        phase="frame",
+        kind="NameError",
+        message="name 'strenght' is not defined",
+        hint="Did you mean 'strength'?",
+        file="/home/me/green_shift/pipeline.py",
+        line=27,
+        function="transform",
+        code=tuple(CodeLine(24 + index, text, index == 3) for index, text in enumerate(source)),
+        traceback=(
+            "Traceback (most recent call last):\n"
+            '  File "/home/me/green_shift/pipeline.py", line 27, in transform\n'
+            "    frame[..., 1] = strenght * shifted\n"
+            "                    ^^^^^^^^\n"
+            "NameError: name 'strenght' is not defined. Did you mean: 'strength'?\n"
+        ),
+    )

@@ -1,0 +1,102 @@
+"""Pictures of the main states of the screen, at the sizes people have."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scripted_session import STARTED_AT, ScriptedSession, name_error, running
+from textual.pilot import Pilot
+
+from ai_runner_studio.preview.terminal import Terminal
+from ai_runner_studio.snapshot import Load
+from ai_runner_studio.tui.app import StudioApp
+from ai_runner_studio.tui.screens.too_small import TooSmall
+from runner.live.events import Step
+
+SMALL, USUAL, LARGE = (80, 24), (120, 36), (200, 56)
+Compare = Callable[..., bool]
+
+FIRST_LOAD = Load(1, "start", STARTED_AT, step="import", steps=(Step(name="start process", seconds=0.04),))
+RELOAD = Load(
+    3,
+    "saved",
+    STARTED_AT,
+    files=("/home/me/green_shift/pipeline.py",),
+    step="initialize",
+    steps=(Step(name="start process", seconds=0.003), Step(name="import", seconds=0.2)),
+)
+STATES: dict[str, dict[str, Any]] = {
+    "loading": {"phase": "running", "state": "LOADING", "load": FIRST_LOAD, "loads": (FIRST_LOAD,)},
+    "running": running(),
+    "reloading": running(load=RELOAD, loads=(*running()["loads"], RELOAD)),
+    "error": running(error=name_error(), error_count=14, state="ERROR"),
+    "ended": running(phase="ended"),
+}
+
+
+def bars() -> NDArray[np.uint8]:
+    """Colour bars with a square in their middle: few colours keep the pictures of the screen small."""
+    picture = np.empty((512, 512, 3), np.uint8)
+    for number in range(8):
+        picture[:, number * 64 : number * 64 + 64] = [(number >> bit & 1) * 200 + 20 for bit in (1, 2, 0)]
+    picture[192:320, 192:320] = (240, 240, 240)
+    return picture
+
+
+def script(state: str, *keys: str) -> Callable[[Pilot[None]], Awaitable[None]]:
+    """Bring the app into a state, then press keys."""
+
+    async def run(pilot: Pilot[None]) -> None:
+        app = pilot.app
+        assert isinstance(app, StudioApp)
+        session: Any = app.session
+        snapshot = session.post(**STATES[state])
+        while app.main.snapshot is not snapshot:
+            await asyncio.sleep(0.01)
+        if state != "loading" and not isinstance(app.screen, TooSmall):
+            session.input_tap.write(bars())
+            session.output_tap.write(255 - bars())
+            while not (app.main.previews.input.picture.frame and app.main.previews.output.picture.frame):
+                await asyncio.sleep(0.01)
+        await pilot.pause(0.1)
+        await pilot.press(*keys)
+        await pilot.pause(0.1)
+
+    return run
+
+
+@pytest.mark.usefixtures("utc")
+@pytest.mark.parametrize(
+    ("state", "size", "keys", "theme"),
+    [
+        pytest.param("loading", SMALL, (), "", id="loading-80x24"),
+        pytest.param("loading", USUAL, (), "", id="loading-120x36"),
+        pytest.param("running", SMALL, (), "", id="running-80x24"),
+        pytest.param("running", USUAL, (), "", id="running-120x36"),
+        pytest.param("running", LARGE, (), "", id="running-200x56"),
+        pytest.param("running", USUAL, (), "light", id="running-light-120x36"),
+        pytest.param("running", SMALL, ("p",), "", id="text-80x24"),
+        pytest.param("running", SMALL, ("2",), "", id="log-80x24"),
+        pytest.param("running", SMALL, ("3",), "", id="reloads-80x24"),
+        pytest.param("running", SMALL, ("4",), "", id="metrics-80x24"),
+        pytest.param("running", SMALL, ("question_mark",), "", id="help-80x24"),
+        pytest.param("reloading", USUAL, (), "", id="reloading-120x36"),
+        pytest.param("error", SMALL, (), "", id="error-80x24"),
+        pytest.param("error", USUAL, (), "", id="error-120x36"),
+        pytest.param("error", SMALL, ("e",), "", id="error-detail-80x24"),
+        pytest.param("ended", USUAL, (), "", id="ended-120x36"),
+        pytest.param("running", (50, 12), (), "", id="too-small-50x12"),
+    ],
+)
+def test_screen(state: str, size: tuple[int, int], keys: tuple[str, ...], theme: str, snap_compare: Compare) -> None:
+    session: Any = ScriptedSession(theme=theme)
+    app = StudioApp(session, terminal=Terminal(), clock=lambda: STARTED_AT + 1.3)
+    try:
+        assert snap_compare(app, terminal_size=size, run_before=script(state, *keys))
+    finally:
+        session.close()
