@@ -30,7 +30,7 @@ from runner.live.process.policy import PRODUCTION, STUDIO, RestartPolicy
 from runner.live.process.state import PipelineState
 from runner.live.trickle import RawFrame
 
-from ..conftest import WriteModule, raw_frame
+from ..conftest import WriteModule, children, raw_frame
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 QUICK = replace(STUDIO, backoff_s=0.0)
@@ -123,7 +123,10 @@ class TestReplace:
             done = await run.next(LoadSucceeded)
             await run.until(lambda: run.values[-1] == 20)
             seqs = [frame.seq for frame in run.outputs]
-            assert seqs == list(range(seqs[0], seqs[0] + len(seqs))), (run.guardian.drops(), done)
+            assert seqs == sorted(set(seqs))
+            # Nothing is lost to the hand-over; a machine that is too busy may drop a frame, and counts it.
+            missing = seqs[-1] - seqs[0] + 1 - len(seqs)
+            assert missing <= run.guardian.drops()["superseded"]
             assert done.frames_lost == 0
             assert sorted(run.values) == run.values
             names = [step.name for step in done.steps]
@@ -183,6 +186,22 @@ class TestReplace:
             assert [event.revision for event in run.events if isinstance(event, LoadSuperseded)] == [2, 3]
             await run.until(lambda: run.values and run.values[-1] == 40)
             assert set(run.values) <= {10, 40}
+
+    async def test_while_the_source_is_held_new_code_and_new_params_show_on_the_held_frame(
+        self, write: WriteModule
+    ) -> None:
+        write("rep_h", add(10))
+        async with guarded("rep_h:f") as run:
+            await run.guardian.wait_serving()
+            run.guardian.open_stream("s1")
+            run.guardian.offer(raw_frame(0))
+            await run.until(lambda: run.values == [10])
+            run.guardian.pause(True)
+            write("rep_h", add(20))
+            run.guardian.replace("saved")
+            await run.until(lambda: run.values == [10, 20])
+            await run.guardian.update_params({"show_reloading_frame": False})
+            await run.until(lambda: run.values == [10, 20, 20])
 
     async def test_params_survive_and_those_that_are_gone_are_named(self, write: WriteModule) -> None:
         def params(fields: str) -> str:
@@ -285,3 +304,23 @@ class TestFailures:
             assert any(isinstance(event, LoadStarted) for event in run.events)
         finally:
             await run.close()
+
+
+class TestSupersededHandOver:
+    async def test_a_save_that_comes_while_the_old_process_ends_leaves_nothing_behind(self, write: WriteModule) -> None:
+        """The old process is slow to stop; the next load must neither forget it nor wait for ever."""
+        slow_stop = "import time\nclass f:\n    def transform(self, frame): return frame * 0 + {} / 255\n"
+        slow_stop += "    def on_stop(self): time.sleep(1)\n"
+        write("sup_a", slow_stop.format(10))
+        async with guarded("sup_a:f") as run:
+            await run.guardian.wait_serving()
+            run.stream()
+            await run.until(lambda: run.outputs)
+            write("sup_a", slow_stop.format(20))
+            run.guardian.replace("saved")
+            await run.until(lambda: run.values[-1] == 20)
+            write("sup_a", slow_stop.format(30))
+            run.guardian.replace("saved")
+            await run.until(lambda: run.values[-1] == 30)
+            await run.until(lambda: sum(isinstance(event, LoadSucceeded) for event in run.events) == 3)
+            assert len(children()) == 1

@@ -7,6 +7,7 @@ the first exception in the frame loop and the first exit of the pipeline process
 from __future__ import annotations
 
 import asyncio
+import glob
 import os
 import shutil
 import time
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 from runner.live.events import Event, LoadFailed, PipelineFailed, ProcessExited, StreamEnded, StreamStarted
 
 from .errors import StudioError, UsageError
+from .host import is_running
 from .run_figures import RunFigures
 from .run_report import ErrorKind, RunError, RunInput, RunReport
 from .settings import Settings
@@ -156,8 +158,8 @@ class HeadlessRun:
             frames_out=frames_out,
             dropped=dict(figures.metrics.dropped),
             duration_s=round(self._stream_took_s, 4),
-            latency_ms=figures.latency.means(),
-            stages_ms=figures.stages.means(),
+            latency_ms=figures.latency_ms,
+            stages_ms=figures.stages_ms,
             startup=self._startup(),
             memory_bytes=figures.memory_bytes,
             vram_bytes=figures.vram_bytes,
@@ -246,11 +248,15 @@ class PartialOutput:
         self.partial = self.folder / path.name
 
     def prepare(self) -> None:
-        """Make the folder.
+        """Make the folder, and clear away those of runs that were killed.
 
         Raises:
             UsageError: it cannot be made.
         """
+        for left in self.path.parent.glob(f".{glob.escape(self.path.name)}.partial-*"):
+            pid = left.name.rpartition("-")[2]
+            if pid.isdecimal() and not is_running(int(pid)):
+                shutil.rmtree(left, ignore_errors=True)
         try:
             self.folder.mkdir(exist_ok=True)
         except OSError as error:

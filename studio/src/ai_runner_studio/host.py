@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import json
 import os
 import shutil
@@ -16,7 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from runner.live.events import Event, LoadSucceeded, decode
+from runner.live.events import Event, LoadFailed, LoadSucceeded, LoadSuperseded, ProcessExited, decode, prepare_decoding
 
 from .errors import HostError, ParamsRefused, StudioError
 from .settings import Settings
@@ -25,6 +24,7 @@ START_LIMIT_S = 60.0  # a cold page cache on a network disk; it usually takes ha
 END_LIMIT_S = 5.0
 REQUEST_LIMIT_S = 20.0
 LAST_LINES = 30
+LONGEST_SOCKET_NAME = 100  # bytes; Linux takes 107, macOS 103
 _RUN_FOLDER = "ai-runner-studio-"
 
 
@@ -44,7 +44,7 @@ class Host:
         self.exit_reason = ""
         self._process = process
         self._folder = folder
-        self._pipeline_groups: set[int] = set()
+        self._pipeline_groups: dict[int, int] = {}  # revision -> process group
         self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self._on_line = on_line
         self._client = httpx.AsyncClient(
@@ -52,22 +52,31 @@ class Host:
             base_url="http://host",
             timeout=REQUEST_LIMIT_S,
         )
+        self._listening = asyncio.Event()
         self._reading = asyncio.create_task(self._read_log())
+        self._hearing = asyncio.create_task(self._read_facts())
         self._waiting = asyncio.create_task(self._wait())
 
     @classmethod
-    async def start(cls, python: str, settings: Settings, on_line: Callable[[str], None]) -> Host:
+    async def start(
+        cls,
+        python: str,
+        settings: Settings,
+        on_line: Callable[[str], None],
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> Host:
         """Start a host and wait until it answers.
 
         Args:
             python: the project's interpreter.
             on_line: gets every line that the host itself logs.
+            meanwhile: called once, while the host comes up.
 
         Raises:
             HostError: it did not come up.
         """
         sweep_run_folders()
-        folder = Path(tempfile.mkdtemp(prefix=f"{_RUN_FOLDER}{os.getpid()}-"))
+        folder = Path(tempfile.mkdtemp(prefix=f"{_RUN_FOLDER}{os.getpid()}-", dir=_base_folder()))
         try:
             process = await asyncio.create_subprocess_exec(
                 *_command(python, settings, folder),
@@ -77,11 +86,15 @@ class Host:
                 stderr=asyncio.subprocess.PIPE,
                 start_new_session=True,  # a Ctrl-C in the terminal is for the studio
             )
-        except OSError as error:
+        except BaseException as error:
             shutil.rmtree(folder, ignore_errors=True)
-            raise HostError(f"cannot start {python}: {error.strerror}") from error
+            if isinstance(error, OSError):
+                raise HostError(f"cannot start {python}: {error.strerror or error}") from error
+            raise
         host = cls(process, folder, on_line)
         try:
+            prepare_decoding()
+            meanwhile()
             await asyncio.wait_for(host._answering(), START_LIMIT_S)
         except asyncio.TimeoutError:
             await host.close()
@@ -92,12 +105,29 @@ class Host:
         return host
 
     async def _answering(self) -> None:
-        assert self._process.stdout is not None
-        line = await self._process.stdout.readline()
-        if not line:
-            await self.exited.wait()
+        waits = [asyncio.create_task(event.wait()) for event in (self._listening, self.exited)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        if not self._listening.is_set() or self.exited.is_set():
             raise HostError(f"the runner host {self.exit_reason}", self._last_said())
-        json.loads(line)
+
+    async def _read_facts(self) -> None:
+        """What the host tells on stdout: each pipeline process that it has started, and that it answers."""
+        assert self._process.stdout is not None
+        while line := await self._read_line(self._process.stdout):
+            try:
+                fact = json.loads(line)
+            except ValueError:
+                continue  # a library that prints
+            match fact:
+                case {"listening": _}:
+                    self._listening.set()
+                case {"revision": int(revision), "process": int(pid)}:
+                    # Each pipeline process leads a group of its own, named by its pid.
+                    self._pipeline_groups[revision] = pid
 
     def _last_said(self) -> str:
         return "\n".join(self._last_lines)
@@ -118,17 +148,27 @@ class Host:
 
     async def _wait(self) -> None:
         code = await self._process.wait()
-        await asyncio.wait([self._reading], timeout=1.0)
+        await asyncio.wait([self._reading, self._hearing], timeout=1.0)
         self.exit_reason = f"exited with code {code}" if code >= 0 else f"was killed by {_signal_name(-code)}"
         self._sweep()
         self.exited.set()
 
     def _sweep(self) -> None:
         """After its end, however violent: what the host would have cleaned up."""
-        for group in self._pipeline_groups:
+        for group in self._pipeline_groups.values():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(group, signal.SIGKILL)
+        self._pipeline_groups.clear()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _forget_ended(self, event: Event) -> None:
+        """Forget processes that have ended: their numbers may belong to somebody else by now."""
+        match event:
+            case LoadSucceeded(revision=revision):
+                for earlier in [number for number in self._pipeline_groups if number < revision]:
+                    del self._pipeline_groups[earlier]
+            case LoadFailed(revision=revision) | LoadSuperseded(revision=revision) | ProcessExited(revision=revision):
+                self._pipeline_groups.pop(revision, None)
 
     # ---- talking ---------------------------------------------------------------------------
 
@@ -141,9 +181,7 @@ class Host:
                 async for line in answer.aiter_lines():
                     if line.startswith("data: "):
                         event = decode(line.removeprefix("data: "))
-                        if isinstance(event, LoadSucceeded):
-                            # Each pipeline process leads a group of its own, named by its pid.
-                            self._pipeline_groups = {event.pid}
+                        self._forget_ended(event)
                         yield event
         except httpx.HTTPError:
             return
@@ -186,7 +224,7 @@ class Host:
         with contextlib.suppress(ProcessLookupError):
             if not self.exited.is_set():
                 self._process.kill()
-        await asyncio.wait([self._waiting, self._reading], timeout=1.0)
+        await asyncio.wait([self._waiting, self._reading, self._hearing], timeout=1.0)
         self._sweep()
         await self._client.aclose()
 
@@ -198,6 +236,7 @@ def _command(python: str, settings: Settings, folder: Path) -> list[str]:
         command += ["--params-import", settings.params_import]
     if settings.params:
         command += ["--initial-params", json.dumps(settings.params)]
+    command += ["--load-timeout", str(settings.load_timeout_s)]
     if settings.verbose:
         command.append("--verbose")
     return command
@@ -220,17 +259,24 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
+def _base_folder() -> str:
+    """Where run folders lie: the temporary folder, unless a socket in it would have too long a name for the system."""
+    temporary = tempfile.gettempdir()
+    longest = os.path.join(temporary, f"{_RUN_FOLDER}1234567890-12345678", "api.sock")
+    return temporary if len(os.fsencode(longest)) < LONGEST_SOCKET_NAME else "/tmp"
+
+
 def sweep_run_folders() -> None:
     """Remove the run folders of studios that were killed together with their host."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_RUN_FOLDER}*"):
+    for folder in Path(_base_folder()).glob(f"{_RUN_FOLDER}*"):
         pid = folder.name.removeprefix(_RUN_FOLDER).split("-")[0]
         old = time.time() - folder.stat().st_mtime > 60 if folder.exists() else False
-        if pid.isdigit() and old and not _is_running(int(pid)):
+        if pid.isdigit() and old and not is_running(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-@functools.lru_cache(maxsize=64)
-def _is_running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
+    """Whether there is a process of that number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

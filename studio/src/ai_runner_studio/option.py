@@ -136,6 +136,7 @@ OPTIONS: dict[str, Option] = {
         Option("preview-fps", "number"),
         Option("theme", "text"),
         Option("loop", "yes-no"),
+        Option("load-timeout", "number"),
         Option("realtime", "yes-no"),
         Option("frames", "count"),
         Option("duration", "number"),

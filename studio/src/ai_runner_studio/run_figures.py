@@ -20,26 +20,6 @@ from runner.live.events import (
 from .run_report import RunLoad
 
 
-class WeightedMean:
-    """Mean of figures that come once a second, each counted as often as it had frames."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, float] = {}
-        self._weights: dict[str, float] = {}
-
-    def add(self, figures: dict[str, float], weight: float) -> None:
-        """Add one window's figures."""
-        for name, value in figures.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value * weight
-            self._weights[name] = self._weights.get(name, 0.0) + weight
-
-    def means(self) -> dict[str, float]:
-        """Name -> mean, of all that were ever given with a weight."""
-        return {
-            name: round(total / self._weights[name], 3) for name, total in self._sums.items() if self._weights[name]
-        }
-
-
 @dataclass(slots=True)
 class RunFigures:
     """Fed with every event in order; see `run_report` for what the figures mean."""
@@ -52,8 +32,6 @@ class RunFigures:
     loads: list[RunLoad] = field(default_factory=list)
     params: dict[str, object] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
-    latency: WeightedMean = field(default_factory=WeightedMean)
-    stages: WeightedMean = field(default_factory=WeightedMean)
     memory_bytes: int = 0
     vram_bytes: int | None = None
 
@@ -76,9 +54,6 @@ class RunFigures:
                 self._add_load(event)
 
     def _add_metrics(self, event: MetricsTaken) -> None:
-        frames = max(0, event.frames_out - self.metrics.frames_out)
-        self.latency.add(event.latency_ms, frames)
-        self.stages.add(event.stages_ms, frames)
         self.memory_bytes = max(self.memory_bytes, event.memory_bytes)
         if event.vram_bytes is not None:
             self.vram_bytes = max(self.vram_bytes or 0, event.vram_bytes)
@@ -95,6 +70,16 @@ class RunFigures:
             self.served = event
             self.params = dict(event.params) or self.params
             self.warnings += [warning for warning in event.warnings if warning not in self.warnings]
+
+    @property
+    def latency_ms(self) -> dict[str, float]:
+        """Of all frames once the stream has ended, else of the latest seconds."""
+        return (self.ended or self.metrics).latency_ms or self.metrics.latency_ms
+
+    @property
+    def stages_ms(self) -> dict[str, float]:
+        """As `latency_ms`."""
+        return (self.ended or self.metrics).stages_ms or self.metrics.stages_ms
 
     @property
     def frames(self) -> tuple[int, int]:

@@ -15,12 +15,12 @@ The JSON document, whether the run went well or not (every key is always there):
     dropped       {reason: count}
     duration_s    wall-clock seconds from the start of the stream to its end
     fps           frames_out per second of duration_s
-    latency_ms    {p50, p95, p99} from source to sink: of each second's percentiles the mean, weighted by frames
-    stages_ms     {stage: median ms}, the mean over the run, weighted by frames
+    latency_ms    {p50, p95, p99} from source to sink, over all frames
+    stages_ms     {stage: median ms}, over all frames
     startup       {step: seconds}: "host", then the steps of the first load, and "total"
     memory_bytes  peak resident memory of the pipeline process
     vram_bytes    peak GPU memory of the pipeline process, null without a GPU
-    device        where the pipeline runs, e.g. "cpu", "cuda:0"
+    device        where the pipeline runs, "cpu" or "cuda"
     params        as the pipeline has taken them
     revision      number of the load that served at the end, null if none did
     warnings      [text]

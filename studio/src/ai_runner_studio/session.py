@@ -71,10 +71,13 @@ class Session:
 
     # ---- life ------------------------------------------------------------------------------
 
-    async def start(self) -> None:
+    async def start(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         """Start the host; returns as soon as it answers. Loading and stream go on in the background.
 
         Also starts anew what has ended because the host died.
+
+        Args:
+            meanwhile: called while the host's process comes up, for what takes time here: imports.
 
         Raises:
             UsageError: wrong import path, interpreter or input. HostError: the host did not come up.
@@ -86,16 +89,19 @@ class Session:
         interpreter = await asyncio.to_thread(check_interpreter, found, settings.project)
         self._history.update(interpreter=interpreter.path, interpreter_reason=interpreter.reason)
         self._python = interpreter.path
-        await self._start_host()
+        said = f"the pipeline runs in {interpreter.path}, Python {interpreter.version} ({interpreter.reason})"
+        self._tell(LogWritten(level="INFO", source="studio", message=said))
+        # Before the host, whose first events say what to watch.
         if settings.reload and self._watcher is None:
             self._watcher = Watcher(settings.project, settings.watch, self._history.notice)
             self._spawn(self._watch(self._watcher))
+        await self._start_host(meanwhile)
 
-    async def _start_host(self) -> None:
+    async def _start_host(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         self._history.restarted()
         self._ended.clear()
         self._streamed = False
-        self._host = await Host.start(self._python, self.settings, self._hear_host)
+        self._host = await Host.start(self._python, self.settings, self._hear_host, meanwhile)
         self._spawn(self._follow(self._host))
         if not self._stream_when_ready:
             await self._begin_stream()
@@ -281,7 +287,7 @@ def _saved_at(file: Path) -> float:
 
 def _check_import_paths(settings: Settings) -> None:
     from runner.errors import ImportPathError
-    from runner.live.pipelines.loader import split_import_path
+    from runner.import_path import split_import_path
 
     for path in filter(None, (settings.pipeline_import, settings.params_import)):
         try:

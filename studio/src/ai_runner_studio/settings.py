@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 PreviewMode = Literal["auto", "kitty", "sixel", "blocks", "text"]
 
+LOAD_TIMEOUT_S = 180.0  # the network's own limit
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -26,6 +28,7 @@ class Settings:
         reload: whether saves reload at all.
         preview, preview_fps: how and how often the terminal shows pictures.
         loop, paced, frames, duration_s: see `runner.live.streamer.protocol.protocol.StreamRequest`.
+        load_timeout_s: how long the pipeline may take to initialize.
         verbose: debug logs of the host and the pipeline.
     """
 
@@ -47,4 +50,5 @@ class Settings:
     frames: int | None = None
     duration_s: float | None = None
     theme: str = ""
+    load_timeout_s: float = LOAD_TIMEOUT_S
     verbose: bool = False

@@ -11,7 +11,7 @@ from typing import Any
 
 from .errors import SettingsError, UsageError
 from .option import OPTIONS
-from .settings import Settings
+from .settings import LOAD_TIMEOUT_S, Settings
 from .settings_file import TABLE, SettingsFile, find_settings_file
 from .sources.samples import default_input
 
@@ -153,6 +153,7 @@ def _common(given: Given) -> dict[str, Any]:
         "project": given.project.resolve(),
         "python": str(python) if python else None,
         "python_configured": str(configured) if configured and not python else None,
+        "load_timeout_s": float(_checked(given, "load-timeout", LOAD_TIMEOUT_S)),
         "verbose": bool(given.get("verbose", False)),
     }
 

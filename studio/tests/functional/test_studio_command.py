@@ -2,85 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
-import select
 import signal
-import struct
-import subprocess
-import sys
 import termios
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
+from terminals import ALTERNATE_SCREEN, NORMAL_SCREEN, OnTerminal, children, gone, on_terminal
 
-PATIENCE_S = 60.0
-ALTERNATE_SCREEN, NORMAL_SCREEN = b"\x1b[?1049h", b"\x1b[?1049l"
 INVERT = "def invert(frame, params):\n    return 1 - frame\n"
-
-
-class OnTerminal:
-    """A command on a pseudo-terminal of its own."""
-
-    def __init__(self, *arguments: str, cwd: Path, columns: int = 120, rows: int = 36, **environ: str) -> None:
-        self.written = b""
-        self.terminal, inner = pty.openpty()
-        fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        self.modes = termios.tcgetattr(self.terminal)
-        clean = {key: value for key, value in os.environ.items() if "_IMPORT" not in key and key != "NO_COLOR"}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "ai_runner_studio", *arguments],
-            cwd=cwd,
-            env=clean | {"TERM": "xterm-256color"} | environ,
-            stdin=inner,
-            stdout=inner,
-            stderr=inner,
-            start_new_session=True,
-        )
-        os.close(inner)
-
-    def read_until(self, text: bytes) -> bool:
-        """Read what is written until `text` is in it; False if the command ended or the time was up."""
-        deadline = time.monotonic() + PATIENCE_S
-        while text not in self.written and time.monotonic() < deadline:
-            if not self._read():
-                break
-        return text in self.written
-
-    def wait(self) -> int:
-        """Read to the end; the exit code."""
-        self.read_until(b"(never written)")
-        return self.process.wait(PATIENCE_S)
-
-    def close(self) -> None:
-        """End it, if it has not ended."""
-        self.process.kill()
-        self.process.wait()
-        os.close(self.terminal)
-
-    def _read(self) -> bool:
-        if not select.select([self.terminal], [], [], 1.0)[0]:
-            return True
-        try:
-            chunk = os.read(self.terminal, 65536)
-        except OSError:  # Linux says EIO when the other end is closed
-            return False
-        self.written += chunk
-        return bool(chunk)
-
-
-@contextmanager
-def on_terminal(*arguments: str, **options: Any) -> Iterator[OnTerminal]:
-    command = OnTerminal(*arguments, **options)
-    try:
-        yield command
-    finally:
-        command.close()
 
 
 @pytest.fixture
@@ -90,22 +21,6 @@ def studio(tmp_path: Path) -> Iterator[OnTerminal]:
     words = ("effects:invert", "--input", "pattern:320x240@30", "--preview", "blocks")
     with on_terminal(*words, cwd=tmp_path) as command:
         yield command
-
-
-def children(pid: int) -> list[int]:
-    import psutil
-
-    return [child.pid for child in psutil.Process(pid).children(recursive=True)]
-
-
-def gone(pids: list[int]) -> bool:
-    """Whether all of these processes end within five seconds."""
-    import psutil
-
-    deadline = time.monotonic() + 5.0
-    while any(map(psutil.pid_exists, pids)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return not any(map(psutil.pid_exists, pids))
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ai_runner_studio.headless import PartialOutput, expected_frames, progress_of
-from ai_runner_studio.run_figures import RunFigures, WeightedMean
+from ai_runner_studio.run_figures import RunFigures
 from ai_runner_studio.run_report import RunError, RunInput, RunReport
 from ai_runner_studio.session import Load, Snapshot
 from ai_runner_studio.settings import Settings
@@ -32,17 +32,13 @@ SETTINGS = Settings("a:B", loop=False)
 
 
 class TestFigures:
-    def test_percentiles_are_weighted_by_the_frames_of_their_second(self) -> None:
+    def test_percentiles_are_those_of_the_whole_stream_once_it_has_ended(self) -> None:
         figures = RunFigures()
         figures.add(MetricsTaken(frames_out=30, latency_ms={"p50": 10.0}, stages_ms={"pipeline": 4.0}))
-        figures.add(MetricsTaken(frames_out=40, latency_ms={"p50": 50.0}))
-        assert figures.latency.means() == {"p50": 20.0}
-        assert figures.stages.means() == {"pipeline": 4.0}
-
-    def test_windows_without_frames_do_not_count(self) -> None:
-        mean = WeightedMean()
-        mean.add({"p50": 10.0}, 0)
-        assert mean.means() == {}
+        assert figures.latency_ms == {"p50": 10.0}
+        figures.add(StreamEnded(frames_out=70, latency_ms={"p50": 20.0}, stages_ms={"pipeline": 5.0}))
+        assert figures.latency_ms == {"p50": 20.0}
+        assert figures.stages_ms == {"pipeline": 5.0}
 
     def test_memory_is_the_peak(self) -> None:
         figures = RunFigures()

@@ -44,7 +44,7 @@ class StateChanged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One timed part of a load: spawn, import, initialize, first frame, switch, stop old."""
+    """One timed part of a load: start process, import, import torch, initialize, first frame, stop old."""
 
     name: str
     seconds: float
@@ -64,10 +64,11 @@ class LoadStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadStepped:
-    """A load has entered its next step (named as in `Step`)."""
+    """A load has entered its next step (named as in `Step`). `pid`: of its process, 0 if not known."""
 
     revision: int
     step: str
+    pid: int = 0
     at: float = field(default_factory=_now)
     type: Literal["LoadStepped"] = "LoadStepped"
 
@@ -203,12 +204,17 @@ class StreamStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamEnded:
-    """The stream is over: by itself (`error` empty) or with a message in user terms."""
+    """The stream is over: by itself (`error` empty) or with a message in user terms.
+
+    `latency_ms` and `stages_ms` are those of `MetricsTaken`, over all frames of the stream.
+    """
 
     error: str = ""
     error_kind: Literal["", "source", "sink", "pipeline"] = ""
     frames_in: int = 0
     frames_out: int = 0
+    latency_ms: dict[str, float] = field(default_factory=dict)
+    stages_ms: dict[str, float] = field(default_factory=dict)
     at: float = field(default_factory=_now)
     type: Literal["StreamEnded"] = "StreamEnded"
 
@@ -224,12 +230,12 @@ class TapOpened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricsTaken:
-    """Figures of the last window (about a second) and totals of the stream.
+    """Figures of the latest seconds and totals of the stream; sent twice a second.
 
     Attributes:
         fps_in, fps_out: frames per second handed to, and given back by, the pipeline.
         latency_ms: percentile ("p50", "p95", "p99") -> ms from source to sink, empty without output.
-        stages_ms: stage -> median ms: decode, queue in, upload, pipeline, download, queue out, deliver.
+        stages_ms: stage -> median ms: queue in, hand over, upload, pipeline, download, queue out, deliver.
         frames_in, frames_out, frames_reloading: totals of the stream.
         dropped: reason -> total of the stream.
         memory_bytes: resident memory of the pipeline process. vram_bytes: its GPU memory, None without a GPU.
@@ -290,6 +296,11 @@ def decode(line: str | bytes) -> Event:
     """
     event: Event = _adapter().validate_json(line)
     return event
+
+
+def prepare_decoding() -> None:
+    """Make what `decode` needs, a tenth of a second of imports, while there is nothing else to do."""
+    _adapter()
 
 
 _cached_adapter: Any = None

@@ -7,9 +7,11 @@ what happens. It never imports user code or torch.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import platform
 import sys
+from collections.abc import Coroutine
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -49,6 +51,7 @@ class RunnerHost:
         self.hub = EventHub()
         self.guardian = ProcessGuardian(spec, policy, self._emit, verbose=verbose)
         self.streamer = PipelineStreamer(self.guardian, self._emit, taps=taps)
+        self.guardian.stop_stream = lambda: self._spawn(self.stop_stream())
         self._protocol = protocol
         self._streams = count(1)
         self._changing = asyncio.Lock()
@@ -63,6 +66,10 @@ class RunnerHost:
         await self.streamer.close()
         await self.guardian.close()
         self.hub.close()
+
+    def kill(self) -> None:
+        """End the pipeline's processes and all that they have started, at once. From any thread."""
+        self.guardian.kill()
 
     def hello(self) -> HostStarted:
         """Who answers here."""
@@ -79,17 +86,22 @@ class RunnerHost:
     # ---- streams ---------------------------------------------------------------------------
 
     async def start_stream(self, request: StreamRequest) -> SourceInfo:
-        """Begin a stream; one that runs is stopped first.
+        """Begin a stream in the place of the one that runs, if there is one.
 
         Raises:
-            StreamError: source or sink cannot be opened.
+            StreamError: source or sink cannot be opened; what ran goes on where that is possible.
         """
         async with self._changing:
             return await self._start_stream(request)
 
     async def _start_stream(self, request: StreamRequest) -> SourceInfo:
         named = replace(request, request_id=f"{request.request_id}-{next(self._streams)}")
-        return await self.streamer.start(named, self._new_protocol(named), *self._input_size())
+        try:
+            return await self.streamer.start(named, self._new_protocol(named), *self._input_size())
+        except RunnerError as error:
+            if self.streamer.request is None:  # else the one that ran goes on
+                self.streamer.failed(error)
+            raise
 
     async def stop_stream(self) -> None:
         """End the stream at once, if there is one."""
@@ -138,9 +150,12 @@ class RunnerHost:
     def _emit(self, event: Event) -> None:
         self.hub.emit(event)
         if isinstance(event, LoadSucceeded):
-            task = asyncio.create_task(self._fit_stream())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._spawn(self._fit_stream())
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _fit_stream(self) -> None:
         """A stream that began before the pipeline said what size it wants begins again in that size."""
@@ -149,10 +164,8 @@ class RunnerHost:
             if request is None or self.streamer.size == self._input_size():
                 return
             await self.streamer.stop()
-            try:
+            with contextlib.suppress(RunnerError):  # told as the end of the stream
                 await self._start_stream(_plain(request))
-            except RunnerError as error:
-                self.streamer.failed(str(error))
 
 
 def _plain(request: StreamRequest) -> StreamRequest:

@@ -1,8 +1,8 @@
 """The runner host's command line: ``python -m runner.live.infer --pipeline-import pkg.module:Class``.
 
 It loads the pipeline into a process of its own, guards it, and serves the control API on 127.0.0.1
-or a Unix socket. Ends on SIGTERM and SIGINT, and with ``--studio`` also when its standard input is
-closed, which happens when whoever started it dies, however violently.
+or a Unix socket. Ends in order on SIGTERM, SIGINT and SIGHUP, and with ``--studio`` also when its
+standard input is closed, which happens when whoever started it dies, however violently.
 """
 
 # Nothing heavy up here: the spawned pipeline process imports this module too.
@@ -20,10 +20,10 @@ import stat
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from .host import RunnerHost
     from .pipelines.spec import PipelineSpec
@@ -94,7 +94,7 @@ def _spec(options: argparse.Namespace) -> PipelineSpec:
     if options.pipeline_import:
         spec = PipelineSpec(pipeline_cls=options.pipeline_import, params_cls=options.params_import or None)
     elif options.pipeline.lstrip().startswith("{"):
-        spec = PipelineSpec.model_validate_json(options.pipeline)
+        spec = _spec_from_json(options.pipeline)
     else:
         builtin = builtin_pipeline_spec(options.pipeline or "noop")
         if builtin is None:
@@ -103,11 +103,30 @@ def _spec(options: argparse.Namespace) -> PipelineSpec:
     for path in filter(None, (spec.pipeline_cls, spec.params_cls)):
         split_import_path(path)
     if options.initial_params:
-        initial = json.loads(options.initial_params)
-        if not isinstance(initial, dict):
-            raise ValueError(f"--initial-params must be a JSON object, not {options.initial_params}")
-        spec.initial_params = {**spec.initial_params, **initial}
+        spec.initial_params = {**spec.initial_params, **_json_object("--initial-params", options.initial_params)}
     return spec
+
+
+def _spec_from_json(text: str) -> PipelineSpec:
+    from pydantic import ValidationError
+
+    from .pipelines.spec import PipelineSpec
+
+    try:
+        return PipelineSpec.model_validate(_json_object("--pipeline", text))
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+        raise ValueError(f"--pipeline is no PipelineSpec: {'; '.join(problems)}") from error
+
+
+def _json_object(flag: str, text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{flag} is not JSON: {error} in {text}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{flag} must be a JSON object, not {text}")
+    return value
 
 
 def _bind(options: argparse.Namespace) -> socket.socket:
@@ -118,8 +137,7 @@ def _bind(options: argparse.Namespace) -> socket.socket:
     """
     if options.http_socket:
         path = options.http_socket
-        if os.path.exists(path) and stat.S_ISSOCK(os.stat(path).st_mode):
-            os.unlink(path)
+        _remove_abandoned(path)
         listening = socket.socket(socket.AF_UNIX)
         address: object = path
     else:
@@ -136,34 +154,68 @@ def _bind(options: argparse.Namespace) -> socket.socket:
     return listening
 
 
+def _remove_abandoned(path: str) -> None:
+    """Take away a socket that nobody listens on any more.
+
+    Raises:
+        ValueError: somebody does.
+    """
+    if not os.path.exists(path) or not stat.S_ISSOCK(os.stat(path).st_mode):
+        return
+    with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
+        probe.connect(path)
+        raise ValueError(f"cannot listen on {path}: another host does")
+    os.unlink(path)
+
+
 async def _serve(options: argparse.Namespace, spec: PipelineSpec, listening: socket.socket) -> int:
+    from dataclasses import replace
+
     from .host import RunnerHost
     from .process.policy import PRODUCTION, STUDIO
     from .process.segment import sweep_segments
 
     sweep_segments()
-    policy = STUDIO if options.studio else PRODUCTION
+    policy = replace(STUDIO if options.studio else PRODUCTION, load_timeout_s=options.load_timeout)
     host = RunnerHost(spec, policy, protocol=options.stream_protocol, taps=options.studio, verbose=options.verbose)
+    ending = _Ending(host, lambda: _remove(options.http_socket, with_folder=options.studio))
+    ending.watch(stdin=options.studio)
+    telling = asyncio.create_task(_tell_processes(host))
     # The process first: it imports torch while the web framework is imported here.
     host.start()
-    await asyncio.sleep(0)
-    server = _server(host)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, setattr, server, "should_exit", True)
-    if options.studio:
-        _end_with_stdin(loop, server)
-    if options.subscribe_url:
-        await _first_stream(host, options)
-    print(json.dumps({"listening": _url(listening)}), flush=True)
+    await asyncio.sleep(0.01)  # until it has been told what to load
     try:
+        server = _server(host)
+        asking = asyncio.create_task(ending.tell(server))
+        if options.subscribe_url:
+            await _first_stream(host, options)
+        _tell({"listening": _url(listening)})
         await server.serve(sockets=[listening])
+        asking.cancel()
     finally:
-        threading.Thread(target=_end_for_sure, daemon=True).start()
+        ending.limit()
         await host.close()
-        if options.http_socket:
-            _remove(options.http_socket)
+        telling.cancel()
+        ending.tidy()
     return 0
+
+
+async def _tell_processes(host: RunnerHost) -> None:
+    """A line on stdout for each pipeline process.
+
+    What is written there outlives this process, which events do not: whoever started it can end what it
+    has left behind.
+    """
+    from .events import LoadStepped
+
+    async for event in host.hub.listen():
+        if isinstance(event, LoadStepped) and event.step == "start process":
+            _tell({"revision": event.revision, "process": event.pid})
+
+
+def _tell(fact: dict[str, Any]) -> None:
+    with contextlib.suppress(BrokenPipeError):  # nobody is there any more; standard input tells that
+        print(json.dumps(fact), flush=True)
 
 
 def _server(host: RunnerHost):  # type: ignore[no-untyped-def]  # uvicorn is imported here only
@@ -172,11 +224,11 @@ def _server(host: RunnerHost):  # type: ignore[no-untyped-def]  # uvicorn is imp
     from .api.app import create_api
 
     class Server(uvicorn.Server):
-        """Ends the endless event streams before it waits for connections to end, and leaves signals to us."""
+        """Ends the endless event streams before it waits for connections to end."""
 
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
-            # uvicorn's own raises the signal again once it has ended, and so before the host has.
+            """Signals are `_Ending`'s: uvicorn's own way raises them again, before the pipeline could be stopped."""
             yield
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -189,6 +241,50 @@ def _server(host: RunnerHost):  # type: ignore[no-untyped-def]  # uvicorn is imp
     return Server(config)
 
 
+class _Ending:
+    """How this process ends: when it is asked to, in order, and after `SHUTDOWN_LIMIT_S` without it."""
+
+    def __init__(self, host: RunnerHost, tidy: Callable[[], None]) -> None:
+        """`tidy`: removes what this process has made on disk; may be called twice."""
+        self.tidy = tidy
+        self._host = host
+        self._asked = asyncio.Event()
+
+    def watch(self, *, stdin: bool) -> None:
+        """Listen to signals and, with `stdin`, for the end of it: its other end is held by the studio alone."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, self._ask)
+        if stdin:
+            threading.Thread(target=self._wait_stdin, args=(loop,), name="stdin", daemon=True).start()
+
+    async def tell(self, server: Any) -> None:
+        """Pass on to the web server that it is time."""
+        await self._asked.wait()
+        server.should_exit = True
+
+    def limit(self) -> None:
+        """From now on there are `SHUTDOWN_LIMIT_S` left."""
+        threading.Thread(target=self._end_for_sure, name="end", daemon=True).start()
+
+    def _ask(self) -> None:
+        self._asked.set()
+        self.limit()
+
+    def _wait_stdin(self, loop: asyncio.AbstractEventLoop) -> None:
+        while os.read(0, 4096):
+            pass
+        with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+            loop.call_soon_threadsafe(self._asked.set)
+        self._end_for_sure()
+
+    def _end_for_sure(self) -> None:
+        time.sleep(SHUTDOWN_LIMIT_S)
+        self._host.kill()
+        self.tidy()
+        os._exit(1)
+
+
 async def _first_stream(host: RunnerHost, options: argparse.Namespace) -> None:
     from ..errors import RunnerError
     from .streamer.protocol.protocol import StreamRequest
@@ -199,34 +295,20 @@ async def _first_stream(host: RunnerHost, options: argparse.Namespace) -> None:
         logging.error("%s", error)
 
 
-def _end_with_stdin(loop: asyncio.AbstractEventLoop, server: object) -> None:
-    """End when standard input does: its other end is held by the studio and by nobody else."""
-
-    def wait() -> None:
-        while os.read(0, 4096):
-            pass
-        loop.call_soon_threadsafe(setattr, server, "should_exit", True)
-        _end_for_sure()
-
-    threading.Thread(target=wait, name="stdin", daemon=True).start()
-
-
-def _end_for_sure() -> None:
-    time.sleep(SHUTDOWN_LIMIT_S)
-    # The pipeline process dies with this one.
-    os._exit(1)
-
-
 def _url(listening: socket.socket) -> str:
     address = listening.getsockname()
     return f"unix:{address}" if isinstance(address, str) else f"http://{address[0]}:{address[1]}"
 
 
-def _remove(path: str) -> None:
-    try:
+def _remove(path: str, *, with_folder: bool) -> None:
+    """Remove the socket and, if the studio made one for it, its folder."""
+    if not path:
+        return
+    with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-    except FileNotFoundError:
-        pass
+    if with_folder:
+        with contextlib.suppress(OSError):  # not empty: not made for this
+            os.rmdir(os.path.dirname(path))
 
 
 if __name__ == "__main__":

@@ -94,3 +94,23 @@ async def test_closing_lets_both_sides_go() -> None:
     await asyncio.to_thread(thread.join, 10)
     assert not thread.is_alive()
     assert await handoff.get() is None
+
+
+async def test_the_thread_can_wait_until_what_it_put_has_been_taken() -> None:
+    handoff = Handoff(asyncio.get_running_loop(), "newest")
+    handoff.put(_picture(0))
+    waiting = asyncio.create_task(asyncio.to_thread(handoff.wait_taken, 60.0))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    await handoff.get()
+    await asyncio.wait_for(waiting, 10)
+
+
+async def test_waiting_until_it_is_taken_ends_with_the_limit_and_with_closing() -> None:
+    handoff = Handoff(asyncio.get_running_loop(), "newest")
+    handoff.put(_picture(0))
+    await asyncio.to_thread(handoff.wait_taken, 0.01)
+    waiting = asyncio.create_task(asyncio.to_thread(handoff.wait_taken, 60.0))
+    handoff.close()
+    await asyncio.wait_for(waiting, 10)
+    assert await handoff.get() is None

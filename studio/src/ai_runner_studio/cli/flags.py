@@ -74,6 +74,9 @@ class Flags:
         None
     )
     loop: Annotated[bool | None, typer.Option("--loop/--no-loop", help="Begin a file again at its end.")] = None
+    load_timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="How long the pipeline may take to load.")
+    ] = None
     verbose: Annotated[
         bool | None, typer.Option("--verbose", "-v", help="Debug logs; tracebacks of unexpected errors.")
     ] = None

@@ -69,14 +69,23 @@ async def show(settings: Settings) -> int:
     """
     from ..preview.terminal import probe
     from ..session import Session
-    from ..tui.app import StudioApp
 
     terminal = probe()  # while nobody else reads the terminal's answers
     session = Session(settings)
     try:
-        await session.start()
+        # Until the screen opens, which takes seconds on a cold disk.
+        sys.stderr.write("starting the runner host …\r")
+        sys.stderr.flush()
+        await session.start(meanwhile=_import_screen)
+        from ..tui.app import StudioApp
+
         app = StudioApp(session, terminal=terminal)
         await app.run_async()
     finally:
         await session.close()
     return app.return_code or 0
+
+
+def _import_screen() -> None:
+    """The screen's libraries take as long to import as the host to come up."""
+    from ..tui import app  # noqa: F401

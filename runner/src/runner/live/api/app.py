@@ -21,6 +21,7 @@ from ..host import RunnerHost
 from ..process.status import PipelineStatus
 from ..streamer.protocol.protocol import Policy, StreamRequest
 
+START_ROUTE = "/api/live-video-to-video"
 KEEPALIVE_S = 5.0  # a comment on a silent event stream, so that either end notices a dead connection
 
 
@@ -81,7 +82,7 @@ def _network_routes(app: FastAPI, host: RunnerHost) -> None:
         await host.set_params(body)
         return PlainTextResponse("Params updated successfully")
 
-    @app.post("/api/live-video-to-video")
+    @app.post(START_ROUTE)
     async def start(body: StartBody) -> PlainTextResponse:
         if body.params:
             await host.set_params(body.params)
@@ -140,13 +141,15 @@ async def _server_sent(host: RunnerHost) -> AsyncIterator[str]:
 def _refuse(request: Request, error: Exception) -> JSONResponse | PlainTextResponse:
     """A mistake of the caller, in words; the network's own routes answer as text."""
     refused = error.refused if isinstance(error, ParamsError) else {}
-    if request.url.path == "/api/live-video-to-video":
+    if request.url.path == START_ROUTE:
         return PlainTextResponse(f"Error starting stream: {error}", status_code=400)
     detail = {"msg": str(error), "kind": type(error).__name__, "refused": refused}
     return JSONResponse({"detail": detail}, status_code=400)
 
 
-def _refuse_body(_request: Request, error: Exception) -> JSONResponse:
+def _refuse_body(request: Request, error: Exception) -> JSONResponse | PlainTextResponse:
     assert isinstance(error, RequestValidationError)
     problems = [f"{'.'.join(str(part) for part in item['loc'][1:])}: {item['msg']}" for item in error.errors()]
+    if request.url.path == START_ROUTE:
+        return PlainTextResponse(f"Error starting stream: {'; '.join(problems)}", status_code=400)
     return JSONResponse({"detail": {"msg": "; ".join(problems), "kind": "BadRequest", "refused": {}}}, status_code=422)

@@ -7,7 +7,6 @@ import difflib
 import importlib
 import inspect
 import os
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,33 +17,16 @@ from pydantic import ValidationError
 from ...errors import (
     ClassNotFound,
     HeavyParamsError,
-    ImportPathError,
     ModuleNotFound,
     NotAPipelineError,
     ParamsError,
 )
+from ...import_path import split_import_path as split_import_path
 from .interface import BaseParams, Pipeline
 from .spec import PipelineSpec
 
 # What a params module must not load. The first three are the network's own rule (contract 7.1).
 HEAVY_MODULES = ("torch", "streamdiffusion", "comfystream", "diffusers", "transformers", "tensorflow", "jax")
-
-_IMPORT_PATH = re.compile(r"^[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*$")
-
-
-def split_import_path(path: str) -> tuple[str, str]:
-    """``package.module:Class`` -> its two halves.
-
-    Raises:
-        ImportPathError: it does not have that form.
-    """
-    if not _IMPORT_PATH.match(path):
-        hint = ""
-        if path.endswith(".py") or os.sep in path:
-            hint = " (a file's path is not an import path: my_pipeline/pipeline.py is my_pipeline.pipeline)"
-        raise ImportPathError(f"'{path}' is not an import path of the form package.module:Class{hint}")
-    module, _, name = path.partition(":")
-    return module, name
 
 
 def import_object(path: str) -> Any:

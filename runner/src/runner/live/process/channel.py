@@ -51,11 +51,9 @@ class HostChannel(asyncio.Protocol):
         self._unpacker = Unpacker()
         self._transport: asyncio.Transport | None = None
 
-    @classmethod
-    async def connect(cls, end: socket.socket, on_message: Callable[[Message], None]) -> HostChannel:
+    async def connect(self, end: socket.socket) -> None:
         """Take over the socket."""
-        _, channel = await asyncio.get_running_loop().create_connection(lambda: cls(on_message), sock=end)
-        return channel
+        await asyncio.get_running_loop().create_connection(lambda: self, sock=end)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)

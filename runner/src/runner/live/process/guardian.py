@@ -9,25 +9,21 @@ replacement that fails is thrown away, and nothing else happens.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from ...errors import ProcessError
+from ...errors import ProcessError, RunnerError
 from ..events import (
     Event,
-    LoadFailed,
     LoadStarted,
     LoadStepped,
-    LoadSucceeded,
     LoadSuperseded,
     LogWritten,
     ParamsChanged,
     PipelineFailed,
     PipelineWarned,
-    ProcessExited,
     SourcesChanged,
     StateChanged,
 )
@@ -35,16 +31,18 @@ from ..pipelines.spec import PipelineSpec
 from ..report import ErrorReport
 from ..trickle.frame import RawFrame
 from . import messages
+from .failures import Failures
+from .health import Health
 from .outputs import FrameRate, Outputs
 from .policy import RestartPolicy
 from .process import LoadError, PipelineProcess, ProcessExit
 from .revision import Revision, exit_report
-from .state import Facts, PipelineState, compute_state
-from .status import PipelineStatus, now_ms, params_hash
+from .state import STOP_STREAM_AFTER_S, PipelineState, compute_state
+from .status import PipelineStatus
 
 TICK_S = 1.0
 RETIRE_GRACE_S = 1.0  # for what the old process had taken at a switch
-FAILURES_TOLD_S = 0.5  # the same exception, frame after frame, is told at most that often
+PROOF_AGAIN_S = 0.2  # a replacement that is idle is shown the newest input again
 HUNG_AFTER_S = 15.0  # without a heartbeat, which needs neither the event loop nor user code
 
 
@@ -54,7 +52,8 @@ class ProcessGuardian:
     Attributes:
         spec: the pipeline.
         policy: how failures are answered.
-        state: see `PipelineState`.
+        health: state, errors, restarts.
+        stop_stream: called when the policy wants the running stream to end.
         serving: the revision whose outputs are passed on, None while there is none.
         params: the last ones that the pipeline has taken, or the initial ones.
         inputs: rate and count of this stream's video frames.
@@ -71,7 +70,8 @@ class ProcessGuardian:
     ) -> None:
         self.spec = spec
         self.policy = policy
-        self.state = PipelineState.LOADING
+        self.health = Health(spec.name)
+        self.stop_stream: Callable[[], None] | None = None
         self.serving: Revision | None = None
         self.params: dict[str, Any] = dict(spec.initial_params)
         self.inputs = FrameRate()
@@ -80,8 +80,6 @@ class ProcessGuardian:
         self._verbose = verbose
         self._numbers = 0
         self._candidate: Revision | None = None
-        self._retiring: Revision | None = None
-        self._boundary_s = float("-inf")  # inputs up to here belong to the retiring revision
         self._last_input_s = float("-inf")
         self._dropped: Counter[str] = Counter()  # inputs of this stream that did not reach a pipeline
         self._newest: RawFrame | None = None  # input; what a replacement is shown first
@@ -89,15 +87,15 @@ class ProcessGuardian:
         self._request_id: str | None = None
         self._lossless = False
         self._load_task: asyncio.Task[None] | None = None
+        self._completing: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._restarts = self._restarts_in_row = 0
-        self._failures: Counter[str] = Counter()
-        self._failure_told_at = 0.0
+        self._restarts_in_row = 0
+        self._failures = Failures(emit)
         self._reloading = False
         self._closed = False
-        self._started_at = self._load_at = self._stream_at = time.monotonic()
-        self._error_at = self._restart_at = float("-inf")
-        self._status = PipelineStatus(pipeline=spec.name, start_time=now_ms())
+        self._ending: list[Revision] = []  # being stopped by `close`
+        self._paused = False
+        self._initial: dict[str, Any] = {}  # what the pipeline made of the initial params
         self.load_error: ErrorReport | None = None
 
     # ---- life ------------------------------------------------------------------------------
@@ -128,10 +126,19 @@ class ProcessGuardian:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        revisions = [revision for revision in (self._candidate, self._retiring, self.serving) if revision]
-        self.serving = self._candidate = self._retiring = None
-        await asyncio.gather(*(revision.process.stop() for revision in revisions))
+        self._ending = self._revisions()
+        self.serving = self._candidate = None
+        self.outputs.switched()
+        await asyncio.gather(*(revision.process.stop() for revision in self._ending))
         self.outputs.clear()
+
+    def kill(self) -> None:
+        """SIGKILL to every process of ours and to all that they have started. From any thread."""
+        for revision in self._revisions() or self._ending:
+            revision.process.kill()
+
+    def _revisions(self) -> list[Revision]:
+        return [revision for revision in (self._candidate, self.outputs.retiring, self.serving) if revision]
 
     async def wait_serving(self) -> None:
         """Wait until a pipeline serves.
@@ -165,8 +172,9 @@ class ProcessGuardian:
         self._load_task = self._spawn(self._load(revision, previous, strict=strict))
 
     async def _load(self, revision: Revision, previous: asyncio.Task[None] | None, *, strict: bool) -> None:
-        if previous is not None:
-            await asyncio.wait([previous])
+        before = [task for task in (previous, self._completing) if task is not None]
+        if before:
+            await asyncio.wait(before)
         serving = self.serving.number if self.serving else None
         self._emit(LoadStarted(revision=revision.number, reason=revision.reason, files=revision.files, serving=serving))
         self._candidate = revision
@@ -189,22 +197,18 @@ class ProcessGuardian:
     async def _give_up(self, revision: Revision, report: ErrorReport) -> None:
         self._candidate = None
         self.load_error = report
-        self._note_error(report.headline)
+        if self.serving is None:
+            self.health.failed(report.headline)
         self._emit(SourcesChanged(files=self._sources(revision)))
-        failed = LoadFailed(
-            revision=revision.number,
-            reason=revision.reason,
-            report=report,
-            files=revision.files,
-            serving=self.serving.number if self.serving else None,
-            steps=revision.clock.finish(),
-            total_s=revision.clock.elapsed_s,
-        )
-        self._emit(failed)
+        self._emit(revision.failed(report, self.serving.number if self.serving else None))
         if self.serving is None:
             self._set_state(PipelineState.ERROR)
         self._changed.set()
         await revision.process.stop()
+        if self.policy.retry_without_params and revision.number == 1 and self.params:
+            self._emit(PipelineWarned(revision=1, message=f"tried once more without params {self.params}"))
+            self.params = {}
+            self._begin_load("again without the initial params", (), strict=True, saved_ago_s=0.0)
 
     def _sources(self, revision: Revision) -> tuple[str, ...]:
         """Files to watch: the serving revision's and those of the one that failed."""
@@ -213,23 +217,49 @@ class ProcessGuardian:
 
     async def _hand_over(self, revision: Revision) -> None:
         """Make a loaded revision the serving one; the one before goes on until this one is proven."""
-        process = revision.process
         if self._request_id is not None:
-            process.open_stream(self._request_id)
-        streaming = self._request_id is not None and not self._lossless
-        if streaming:
+            revision.process.open_stream(self._request_id)
+        # Without a frame to show it, or where every frame counts, ready is all there is to know.
+        provable = self._newest is not None and not self._lossless
+        if provable:
             revision.clock.enter("first frame")
             self._emit(LoadStepped(revision=revision.number, step="first frame"))
-            if self._newest is not None and self._request_id is not None:
-                process.offer(self._newest, self._request_id)
-        if self.serving is not None and streaming:
-            await revision.proven(self.policy.first_frame_timeout_s)
+            if self.serving is not None:
+                await self._prove(revision)
         old = self._switch(revision)
-        if old is None and streaming:
-            await self._first_outputs(revision)
+        try:
+            if old is None and provable:
+                await self._first_outputs(revision)
+        finally:
+            # Has begun to serve, so it is completed in any case, also when a newer save cancels this load.
+            if self.serving is revision:
+                self._completing = self._spawn(self._complete(revision, old))
+        if self._completing is not None:
+            await asyncio.shield(self._completing)
+
+    async def _complete(self, revision: Revision, old: Revision | None) -> None:
+        """It serves: end the one before, and tell."""
         revision.clock.enter("stop old" if old else "")
         lost = await self._retire(old) if old is not None else 0
-        self._emit(self._succeeded(revision, lost))
+        self._emit(revision.succeeded(lost))
+        self._show_again()
+
+    async def _prove(self, revision: Revision) -> None:
+        """Show it the newest input, and those that come, until it has put out what proves it.
+
+        Raises:
+            LoadError: a frame failed, or nothing came out in time.
+        """
+        proof = asyncio.ensure_future(revision.proven(self.policy.first_frame_timeout_s))
+        try:
+            while not proof.done():
+                if self._newest is not None and self._request_id is not None and revision.process.idle:
+                    revision.process.offer(self._newest, self._request_id)
+                # Frames that come are offered to it too (`offer`); the source may be held, though.
+                await asyncio.wait([proof], timeout=PROOF_AGAIN_S)
+            await proof
+        finally:
+            proof.cancel()
 
     async def _first_outputs(self, revision: Revision) -> None:
         """Wait for the first outputs of a revision that had nothing to replace.
@@ -240,7 +270,7 @@ class ProcessGuardian:
             LoadError: its process died of them.
         """
         try:
-            await revision.proven(self.policy.first_frame_timeout_s)
+            await self._prove(revision)
         except LoadError:
             if self.serving is not revision:
                 raise
@@ -249,18 +279,19 @@ class ProcessGuardian:
         """Between two input frames: this revision gets all inputs from now on. The one before, if any."""
         old, self.serving = self.serving, revision
         self._candidate = None
-        self._boundary_s = self._last_input_s
-        self._retiring = old
+        self.outputs.switch(revision, old, self._last_input_s)
+        revision.process.dropped.clear()  # what it missed of the frames it was only shown
         if old is not None:
             self._dropped += old.process.dropped
             old.process.dropped.clear()
             old.owed = old.process.frames_sent - old.process.frames_received + old.process.waiting
         self._reloading = False
         self._failures.clear()
-        self._load_at = time.monotonic()
+        self.health.loaded()
         loaded = revision.process.loaded
         assert loaded is not None
         self.params = dict(loaded.params)
+        self._initial = self._initial or self.params
         self._set_state(PipelineState.ONLINE if self._request_id else PipelineState.OFFLINE)
         self._emit(SourcesChanged(files=revision.process.sources))
         for warning in revision.warnings:
@@ -269,40 +300,35 @@ class ProcessGuardian:
         return old
 
     async def _retire(self, old: Revision) -> int:
-        """Wait for what the old process still owes, then end it; how many frames it never gave back."""
-        with contextlib.suppress(asyncio.TimeoutError):
-            if self._request_id is not None and old.last_output_s < self._boundary_s:
-                await asyncio.wait_for(old.retired.wait(), RETIRE_GRACE_S)
-        self._retiring = None
-        self.outputs.release_held()
-        await old.process.stop()
-        return max(0, old.owed)
+        """Wait for what the old process still owes, then end it; how many frames it never gave back.
 
-    def _succeeded(self, revision: Revision, lost: int) -> LoadSucceeded:
-        loaded = revision.process.loaded
-        assert loaded is not None
-        return LoadSucceeded(
-            revision=revision.number,
-            reason=revision.reason,
-            files=revision.files,
-            steps=revision.clock.finish(),
-            total_s=revision.clock.elapsed_s,
-            frames_lost=lost,
-            pid=revision.process.pid,
-            device=loaded.device,
-            params=loaded.params,
-            params_schema=loaded.schema,
-            warnings=tuple(revision.warnings),
-        )
+        Once it has answered its last input it owes nothing: what it left out before, it left out for good
+        (a pipeline may give fewer outputs than it gets inputs).
+        """
+        lost = 0
+        try:
+            if self._request_id is not None and old.last_output_s < self.outputs.boundary_s:
+                await asyncio.wait_for(old.retired.wait(), RETIRE_GRACE_S)
+        except asyncio.TimeoutError:
+            lost = max(0, old.owed)
+        self.outputs.switched()
+        await old.process.stop()
+        return lost
+
+    def _show_again(self) -> None:
+        """While the source is held: the newest input once more, so that what has changed is seen."""
+        if self._paused and self.serving is not None and self._newest is not None and self._request_id is not None:
+            self.outputs.rewind()
+            self.serving.process.offer(self._newest, self._request_id)
 
     # ---- frames ----------------------------------------------------------------------------
 
     def open_stream(self, request_id: str, *, lossless: bool = False) -> None:
         """A stream begins: frames of this request follow. Counts begin anew."""
         self._request_id, self._lossless = request_id, lossless
-        self._last_input_s = self._boundary_s = float("-inf")
+        self._last_input_s = float("-inf")
         self._newest = None
-        self._stream_at = time.monotonic()
+        self.health.stream_began()
         self.inputs, self._dropped = FrameRate(), Counter()
         self.outputs.begin(lossless=lossless)
         for revision in (self.serving, self._candidate):
@@ -327,7 +353,7 @@ class ProcessGuardian:
         self.inputs.tick()
         self._last_input_s = frame.time_s
         self._newest = frame
-        for beside in (self._candidate, self._retiring):
+        for beside in (self._candidate, self.outputs.retiring):
             # The replacement has to prove itself; the replaced one may need more frames to give its last ones back.
             if beside is not None and beside.process.loaded is not None:
                 beside.process.offer(frame, self._request_id)
@@ -360,6 +386,10 @@ class ProcessGuardian:
         if self.serving is not None:
             await self.serving.process.drain(quiet_s)
 
+    def on_started(self, revision: Revision) -> None:
+        """A process of ours is there; it has not run anything of the user's yet."""
+        self._emit(LoadStepped(revision=revision.number, step="start process", pid=revision.process.pid))
+
     def on_frame(self, revision: Revision, frame: RawFrame, request_id: str) -> None:
         """An output of any of our processes: pass it on, or not."""
         revision.prove()
@@ -367,24 +397,8 @@ class ProcessGuardian:
         if request_id != self._request_id:
             self._dropped["other stream"] += revision is self.serving
             frame.release()
-        elif revision is self._retiring:
-            self._take_owed(revision, frame)
-        elif revision is not self.serving or frame.time_s <= self._boundary_s:
-            frame.release()  # the replacement, shown frames that the serving one answers
-        elif self._retiring is not None:
-            self.outputs.hold(frame)
         else:
-            self.outputs.put(frame)
-
-    def _take_owed(self, revision: Revision, frame: RawFrame) -> None:
-        """An output of the revision that was replaced: its own inputs still count, later ones do not."""
-        if frame.time_s >= self._boundary_s:
-            revision.retired.set()
-        if frame.time_s > self._boundary_s:
-            frame.release()
-            return
-        revision.owed -= 1
-        self.outputs.put(frame)
+            self.outputs.route(revision, frame)
 
     # ---- params ----------------------------------------------------------------------------
 
@@ -400,12 +414,9 @@ class ProcessGuardian:
         applied = await self.serving.process.update_params(params)
         self.params = applied.params
         self._reloading = applied.reloading
-        self._load_at = time.monotonic()
-        inference = self._status.inference_status
-        inference.last_params_update_time = now_ms()
-        inference.last_params = applied.params
-        inference.last_params_hash = params_hash(applied.params)
+        self.health.params_taken(applied.params)
         self._emit(ParamsChanged(params=applied.params))
+        self._show_again()
         return applied.params
 
     # ---- messages and failures -------------------------------------------------------------
@@ -415,7 +426,7 @@ class ProcessGuardian:
         match message:
             case messages.StepEntered(name):
                 revision.clock.enter(name)
-                self._emit(LoadStepped(revision=revision.number, step=name))
+                self._emit(LoadStepped(revision=revision.number, step=name, pid=revision.process.pid))
             case messages.LogLine():
                 self._log(revision, message)
             case messages.FrameFailed(report):
@@ -427,31 +438,21 @@ class ProcessGuardian:
                 self._emit(SourcesChanged(files=files))
             case messages.ParamsReloaded():
                 self._reloading = False
-                self._load_at = time.monotonic()
+                self.health.loaded()
 
     def _log(self, revision: Revision, line: messages.LogLine) -> None:
         self._emit(
             LogWritten(level=line.level, source=line.source, message=line.message, revision=revision.number, at=line.at)
         )
         if line.report:  # logged with extra={"report_error": True}
-            self._note_error(line.message)
+            self.health.failed(line.message)
 
     def _frame_failed(self, revision: Revision, report: ErrorReport) -> None:
         if revision.disprove(report) and revision is not self.serving:
             return  # told as the failure of its load
-        self._note_error(report.headline)
+        self.health.failed(report.headline)
         self._dropped["pipeline error"] += report.phase == "frame"
-        self._failures[report.headline] += 1
-        now = time.monotonic()
-        if self._failures[report.headline] == 1 or now - self._failure_told_at >= FAILURES_TOLD_S:
-            self._failure_told_at = now
-            count = self._failures[report.headline]
-            self._emit(PipelineFailed(revision=revision.number, report=report, count=count))
-
-    def _note_error(self, message: str) -> None:
-        self._error_at = time.monotonic()
-        self._status.inference_status.last_error = message
-        self._status.inference_status.last_error_time = now_ms()
+        self._failures.add(revision.number, report)
 
     def on_exit(self, revision: Revision, exit: ProcessExit) -> None:
         """One of our processes has ended."""
@@ -460,25 +461,16 @@ class ProcessGuardian:
         self.serving = None
         self._dropped += revision.process.dropped
         restarting = self._restarts_in_row < self.policy.max_restarts
-        self._emit(
-            ProcessExited(
-                revision=revision.number,
-                pid=revision.process.pid,
-                reason=exit.reason,
-                logs=exit.logs,
-                restarting=restarting,
-            )
-        )
-        self._note_error(f"the pipeline process {exit.reason}")
+        self._emit(revision.exited(exit, restarting=restarting))
+        self.health.failed(f"the pipeline process {exit.reason}")
         self._set_state(PipelineState.ERROR)
-        self._status.inference_status.last_restart_logs = list(exit.logs)
         if restarting:
-            self._spawn(self._restart(exit.reason))
+            self._spawn(self._restart(exit))
         else:
             self.load_error = exit_report(exit)
             self._changed.set()
 
-    async def _restart(self, reason: str) -> None:
+    async def _restart(self, exit: ProcessExit) -> None:
         """Start the process again, after the policy's pause."""
         await asyncio.sleep(self.policy.backoff_s * 2**self._restarts_in_row)
         if self._load_task is not None and not self._load_task.done():
@@ -486,12 +478,9 @@ class ProcessGuardian:
             await asyncio.wait([self._load_task])
         if self.serving is not None:
             return
-        self._restarts += 1
         self._restarts_in_row += 1
-        self._restart_at = time.monotonic()
-        self._status.inference_status.restart_count = self._restarts
-        self._status.inference_status.last_restart_time = now_ms()
-        self._begin_load(f"restart: the process {reason}", (), strict=False, saved_ago_s=0.0)
+        self.health.restarted(exit.logs)
+        self._begin_load(f"restart: the process {exit.reason}", (), strict=False, saved_ago_s=0.0)
 
     # ---- state -----------------------------------------------------------------------------
 
@@ -505,11 +494,40 @@ class ProcessGuardian:
         if serving is not None and time.monotonic() - serving.process.heartbeat_at > HUNG_AFTER_S:
             self._kill_hung(serving, f"gives no sign of life for {HUNG_AFTER_S:.0f} s")
             return
-        state = compute_state(self._facts())
-        was = self.state
-        self._set_state(state)
-        if state is PipelineState.ERROR and was is not state and serving is not None:
+        if self._paused:
+            return
+        loading = self._load_task is not None and not self._load_task.done()
+        facts = self.health.facts(
+            self.inputs,
+            self.outputs.rate,
+            alive=serving is not None or loading,
+            ready=serving is not None and not self._reloading,
+            streaming=self._request_id is not None,
+        )
+        state = compute_state(facts)
+        before = self._set_state(state)
+        if state is PipelineState.ERROR and before is not state and serving is not None:
             self._kill_hung(serving, "takes frames and gives none back")
+        if facts.stream_running and facts.since_input_s > STOP_STREAM_AFTER_S:
+            self._stop_stream()
+        if state is PipelineState.OFFLINE and before is not state:
+            self._reset()
+
+    def _stop_stream(self) -> None:
+        if self.policy.stop_stream_on_error and self.stop_stream is not None:
+            self.stop_stream()
+
+    def _reset(self) -> None:
+        """The stream is over: the next one begins with the initial params (contract part 6)."""
+        if self.policy.reset_when_offline and self.serving is not None and self.params != self._initial:
+            self._spawn(self._apply_initial())
+
+    async def _apply_initial(self) -> None:
+        try:
+            await self.update_params(dict(self.spec.initial_params))
+            self._initial = self.params
+        except RunnerError as error:
+            self._emit(PipelineWarned(revision=self._numbers, message=f"the initial params were refused: {error}"))
 
     def _kill_hung(self, revision: Revision, what: str) -> None:
         async def dump_and_kill() -> None:
@@ -520,44 +538,28 @@ class ProcessGuardian:
 
         self._spawn(dump_and_kill())
 
-    def _facts(self) -> Facts:
-        now = time.monotonic()
-        since_input = now - (self.inputs.last or max(self._started_at, self._stream_at))
-        return Facts(
-            previous=self.state,
-            pipeline=self.spec.name,
-            process_alive=self.serving is not None or (self._load_task is not None and not self._load_task.done()),
-            pipeline_ready=self.serving is not None and not self._reloading,
-            stream_running=self._request_id is not None,
-            ever_input=self.inputs.last is not None,
-            since_input_s=since_input,
-            since_output_s=now - self.outputs.rate.last if self.outputs.rate.last else float("inf"),
-            since_load_s=now - max(self._load_at, self._stream_at),
-            input_fps=self.inputs.fps,
-            output_fps=self.outputs.rate.fps,
-            since_error_s=now - self._error_at,
-            since_restart_s=now - self._restart_at,
-        )
+    def _set_state(self, state: PipelineState) -> PipelineState:
+        """Returns the state before."""
+        before = self.health.set_state(state)
+        if state is not before:
+            self._emit(StateChanged(state=state.value, previous=before.value))
+        if state is PipelineState.ERROR and before is not state:
+            self._stop_stream()
+        return before
 
-    def _set_state(self, state: PipelineState) -> None:
-        if state is self.state:
-            return
-        previous, self.state = self.state, state
-        self._status.last_state_update_time = now_ms()
-        self._emit(StateChanged(state=state.value, previous=previous.value))
+    def pause(self, paused: bool) -> None:
+        """The source is held, or goes on: that no frames come is nobody's fault meanwhile."""
+        self._paused = paused
+        self.health.stream_began()
 
     def status(self) -> PipelineStatus:
         """What `/api/status` answers."""
-        status = self._status.model_copy(deep=True)
-        status.state = self.state
-        status.input_status.fps = round(self.inputs.fps, 2)
-        status.inference_status.fps = round(self.outputs.rate.fps, 2)
-        offset = time.time() - time.monotonic()
-        if self.inputs.last:
-            status.input_status.last_input_time = int((self.inputs.last + offset) * 1000)
-        if self.outputs.rate.last:
-            status.inference_status.last_output_time = int((self.outputs.rate.last + offset) * 1000)
-        return status
+        return self.health.status(self.inputs, self.outputs.rate)
+
+    @property
+    def state(self) -> PipelineState:
+        """See `PipelineState`."""
+        return self.health.state
 
     @property
     def process(self) -> PipelineProcess | None:
@@ -569,7 +571,7 @@ class ProcessGuardian:
         """For how long a load has been under way; None if none is."""
         if self._candidate is not None:
             return self._candidate.clock.elapsed_s
-        return time.monotonic() - self._load_at if self._reloading else None
+        return self.health.since_load_s if self._reloading else None
 
     def drops(self) -> Counter[str]:
         """All drops of this stream by reason, those in front of the process included."""

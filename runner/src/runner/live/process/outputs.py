@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
+from typing import TYPE_CHECKING
 
 from ..trickle.frame import RawFrame
+
+if TYPE_CHECKING:
+    from .revision import Revision
 
 FPS_WINDOW_S = 2.0
 OUTPUTS_WAITING = 3  # that nobody has fetched; then the oldest gives way
@@ -51,10 +55,15 @@ class Outputs:
     Attributes:
         rate: of what was passed on in this stream.
         dropped: reason -> outputs of this stream that were not.
+        retiring: the revision that was replaced, for as long as its last outputs are waited for.
+        boundary_s: presentation time of the last input that is the retiring revision's to answer.
     """
 
     def __init__(self) -> None:
         self.rate = FrameRate()
+        self.retiring: Revision | None = None
+        self.boundary_s = float("-inf")
+        self._serving: Revision | None = None
         self.dropped: Counter[str] = Counter()
         self._lossless = False
         self._last_s = float("-inf")
@@ -66,7 +75,39 @@ class Outputs:
         """A stream begins. `lossless`: nothing gives way to what comes later."""
         self.clear()
         self.rate, self.dropped, self._lossless = FrameRate(), Counter(), lossless
-        self._last_s = float("-inf")
+        self._last_s = self.boundary_s = float("-inf")
+
+    def switch(self, revision: Revision, replaced: Revision | None, boundary_s: float) -> None:
+        """`revision` answers the inputs after `boundary_s`; the one it replaces, if any, still those up to it."""
+        self._serving, self.retiring, self.boundary_s = revision, replaced, boundary_s
+
+    def switched(self) -> None:
+        """Nothing of the retiring revision is waited for any more."""
+        self.retiring = None
+        held, self._held = self._held, []
+        for frame in held:
+            self.put(frame)
+
+    def route(self, revision: Revision, frame: RawFrame) -> None:
+        """Pass on an output, or not, by whose it is."""
+        if revision is self.retiring:
+            self._put_owed(revision, frame)
+        elif revision is not self._serving or frame.time_s <= self.boundary_s:
+            frame.release()  # a replacement, shown frames that the serving one answers
+        elif self.retiring is not None:
+            self._held.append(frame)  # it must not overtake what the retiring one still owes
+        else:
+            self.put(frame)
+
+    def _put_owed(self, revision: Revision, frame: RawFrame) -> None:
+        """An output of the revision that was replaced: its own inputs still count, later ones do not."""
+        if frame.time_s >= self.boundary_s:
+            revision.retired.set()
+        if frame.time_s > self.boundary_s:
+            frame.release()
+            return
+        revision.owed -= 1
+        self.put(frame)
 
     def put(self, frame: RawFrame) -> None:
         """Pass it on, unless a later one already was."""
@@ -82,15 +123,9 @@ class Outputs:
             self._waiting.popleft().release()
         self._there.set()
 
-    def hold(self, frame: RawFrame) -> None:
-        """Keep it back until `release_held`: earlier ones may still come."""
-        self._held.append(frame)
-
-    def release_held(self) -> None:
-        """Pass on what was held back."""
-        held, self._held = self._held, []
-        for frame in held:
-            self.put(frame)
+    def rewind(self) -> None:
+        """Frames may come again that came before (the source is held, and the pipeline has changed)."""
+        self._last_s = self.boundary_s = float("-inf")
 
     async def next(self) -> RawFrame:
         """Wait for the next one. `release` it when done."""

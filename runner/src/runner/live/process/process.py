@@ -115,7 +115,7 @@ class PipelineProcess:
         self._on_exit = on_exit
         self._verbose = verbose
         self._process: BaseProcess | None = None
-        self._channel: HostChannel
+        self._channel = HostChannel(self._receive)
         self._input = _InputRing()
         self._output_ring: FrameRing | None = None
         self._output_number = 0
@@ -156,7 +156,7 @@ class PipelineProcess:
         self.heartbeat_at = time.monotonic()
         self._ready = loop.create_future()
         loop.add_reader(self._process.sentinel, self._reap)
-        self._channel = await HostChannel.connect(ours, self._receive)
+        await self._channel.connect(ours)
         for name, (reader, _) in outputs.items():
             pipe = os.fdopen(os.dup(reader.fileno()), "rb", 0)
             reader.close()
@@ -279,6 +279,11 @@ class PipelineProcess:
             self._channel.send(FrameTaken(message.ring, message.slot))
 
     @property
+    def idle(self) -> bool:
+        """Whether the pipeline waits for a frame."""
+        return self._idle.is_set()
+
+    @property
     def waiting(self) -> int:
         """Frames (0 or 1) that wait for the pipeline."""
         return int(self._input.waiting is not None)
@@ -373,12 +378,14 @@ class PipelineProcess:
         A process that is not ready has nothing to stop in an orderly way, and is killed at once.
         """
         self._ended_by = self._ended_by or "was stopped"
-        if self.exit is None and self.loaded is not None:
-            self._channel.send(Stop())
-            self._signal(signal.SIGTERM)
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._exited.wait(), grace_s)
-        self.kill()
+        try:
+            if self.exit is None and self.loaded is not None:
+                self._channel.send(Stop())
+                self._signal(signal.SIGTERM)
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._exited.wait(), grace_s)
+        finally:
+            self.kill()
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._exited.wait(), KILL_GRACE_S)
         return self.exit or ProcessExit(0, "does not die (stuck in the kernel?)")
@@ -386,7 +393,7 @@ class PipelineProcess:
     def kill(self, because: str = "was stopped") -> None:
         """SIGKILL to the process and everything it has started; `because` is told as the reason of its exit."""
         self._ended_by = self._ended_by or because
-        if self._process is None or not self.pid:
+        if self._process is None or not self.pid or self.exit is not None:
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Any, Protocol
 
-from ..events import Step
+from ..events import LoadFailed, LoadSucceeded, ProcessExited, Step
 from ..pipelines.spec import PipelineSpec
 from ..report import ErrorReport
 from ..trickle.frame import RawFrame
@@ -52,6 +52,8 @@ def exit_report(exit: ProcessExit) -> ErrorReport:
 
 class RevisionOwner(Protocol):
     """Who is told what a revision's process does: the guardian."""
+
+    def on_started(self, revision: Revision) -> None: ...
 
     def on_frame(self, revision: Revision, frame: RawFrame, request_id: str) -> None: ...
 
@@ -107,6 +109,7 @@ class Revision:
         """
         self.clock.enter("start process")
         await self.process.start(params, strict=strict)
+        self._owner.on_started(self)
         loaded = await self.process.ready(timeout_s)
         for name, reason in loaded.dropped.items():
             self.warnings.append(f"parameter '{name}' is not taken over: {reason}")
@@ -143,6 +146,42 @@ class Revision:
         self.proof.set_exception(LoadError(report))
         self.proof.exception()  # looked at: nobody may be waiting for it
         return True
+
+    def succeeded(self, frames_lost: int) -> LoadSucceeded:
+        """It serves; ends the stopwatch."""
+        loaded = self.process.loaded
+        assert loaded is not None
+        return LoadSucceeded(
+            revision=self.number,
+            reason=self.reason,
+            files=self.files,
+            steps=self.clock.finish(),
+            total_s=self.clock.elapsed_s,
+            frames_lost=frames_lost,
+            pid=self.process.pid,
+            device=loaded.device,
+            params=loaded.params,
+            params_schema=loaded.schema,
+            warnings=tuple(self.warnings),
+        )
+
+    def failed(self, report: ErrorReport, serving: int | None) -> LoadFailed:
+        """It did not come up; ends the stopwatch. `serving`: the revision that goes on."""
+        return LoadFailed(
+            revision=self.number,
+            reason=self.reason,
+            report=report,
+            files=self.files,
+            serving=serving,
+            steps=self.clock.finish(),
+            total_s=self.clock.elapsed_s,
+        )
+
+    def exited(self, exit: ProcessExit, *, restarting: bool) -> ProcessExited:
+        """It served, and its process has ended by itself."""
+        return ProcessExited(
+            revision=self.number, pid=self.process.pid, reason=exit.reason, logs=exit.logs, restarting=restarting
+        )
 
     def _on_frame(self, frame: RawFrame, request_id: str) -> None:
         self._owner.on_frame(self, frame, request_id)

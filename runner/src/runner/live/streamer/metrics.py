@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 
 import numpy as np
 
-from ..trickle.frame import RawFrame
+from ..trickle.frame import STAMPS, RawFrame
 
-WINDOW_FRAMES = 300
 WINDOW_S = 5.0
+FRAMES_KEPT = 1 << 16  # the newest; 4 MB
 
 # A stage lasts from one stamp to the next.
 STAGES = {
@@ -22,46 +21,51 @@ STAGES = {
     "queue out": ("downloaded", "received"),
     "deliver": ("received", "delivered"),
 }
+_COLUMNS = {name: column for column, name in enumerate(STAMPS)}
+_PERCENTILES = {"p50": 50, "p95": 95, "p99": 99}
 
 
 class StreamMetrics:
-    """Latencies of the output frames, over the newest `WINDOW_S` or over the whole stream.
+    """Latencies of one stream's output frames.
 
-    Args:
-        whole: keep every frame (an offline run's report) instead of a window.
+    Attributes:
+        position_s: presentation time of the newest output.
     """
 
-    def __init__(self, *, whole: bool = False) -> None:
-        self._whole = whole
-        self._frames: deque[tuple[float, dict[str, int]]] = deque(maxlen=None if whole else WINDOW_FRAMES)
+    def __init__(self) -> None:
         self.position_s = 0.0
+        self._stamps = np.zeros((1024, len(STAMPS)), np.int64)  # ns, 0 where a frame has no such stamp
+        self._count = 0
 
     def add(self, frame: RawFrame) -> None:
         """An output that has been delivered (its stamps are complete)."""
         self.position_s = max(self.position_s, frame.time_s)
-        self._frames.append((time.monotonic(), frame.stamps))
+        if self._count == len(self._stamps) < FRAMES_KEPT:
+            self._stamps = np.concatenate([self._stamps, np.zeros_like(self._stamps)])
+        self._stamps[self._count % len(self._stamps)] = [frame.stamps.get(name, 0) for name in STAMPS]
+        self._count += 1
 
-    def latency_ms(self) -> dict[str, float]:
-        """p50, p95 and p99 of captured -> delivered, in ms; empty without frames."""
-        spans = self._spans("captured", "delivered")
-        if not spans:
+    def latency_ms(self, *, whole: bool = False) -> dict[str, float]:
+        """p50, p95 and p99 of captured -> delivered, in ms; empty without frames.
+
+        Args:
+            whole: of all frames of the stream (the newest `FRAMES_KEPT`), not of the latest `WINDOW_S`.
+        """
+        spans = self._spans_ms("captured", "delivered", whole=whole)
+        if not len(spans):
             return {}
-        values = np.percentile(spans, (50, 95, 99))
-        return {name: round(float(value), 2) for name, value in zip(("p50", "p95", "p99"), values, strict=True)}
+        values = np.percentile(spans, list(_PERCENTILES.values()))
+        return {name: round(float(value), 2) for name, value in zip(_PERCENTILES, values, strict=True)}
 
-    def stages_ms(self) -> dict[str, float]:
-        """Stage -> median ms."""
-        medians = {}
-        for stage, (first, last) in STAGES.items():
-            spans = self._spans(first, last)
-            if spans:
-                medians[stage] = round(float(np.median(spans)), 2)
-        return medians
+    def stages_ms(self, *, whole: bool = False) -> dict[str, float]:
+        """Stage -> median ms. `whole`: as in `latency_ms`."""
+        spans = {stage: self._spans_ms(*ends, whole=whole) for stage, ends in STAGES.items()}
+        return {stage: round(float(np.median(found)), 2) for stage, found in spans.items() if len(found)}
 
-    def _spans(self, first: str, last: str) -> list[float]:
-        oldest = 0.0 if self._whole else time.monotonic() - WINDOW_S
-        return [
-            (stamps[last] - stamps[first]) / 1e6
-            for at, stamps in self._frames
-            if at >= oldest and first in stamps and last in stamps
-        ]
+    def _spans_ms(self, first: str, last: str, *, whole: bool) -> np.ndarray:
+        stamps = self._stamps[: min(self._count, len(self._stamps))]
+        begin, end = stamps[:, _COLUMNS[first]], stamps[:, _COLUMNS[last]]
+        usable = (begin > 0) & (end > 0)
+        if not whole:
+            usable &= stamps[:, _COLUMNS["delivered"]] >= time.monotonic_ns() - int(WINDOW_S * 1e9)
+        return (end[usable] - begin[usable]) / 1e6

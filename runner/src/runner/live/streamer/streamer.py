@@ -58,23 +58,31 @@ class PipelineStreamer:
     # ---- life ------------------------------------------------------------------------------
 
     async def start(self, request: StreamRequest, protocol: StreamProtocol, width: int, height: int) -> SourceInfo:
-        """Begin a stream; one that runs is stopped first.
+        """Begin a stream; one that runs is stopped.
 
         Args:
             protocol: not yet opened; belongs to the stream from now on.
             width, height: of the pictures that the pipeline gets, in pixels.
 
         Raises:
-            StreamError: it cannot be opened.
+            StreamError: it cannot be opened. A running stream goes on, unless both have the same source or a
+                sink, which can be opened only once: then it has been stopped.
         """
-        await self.stop()
+        if not self._can_open_beside(request):
+            await self.stop()
         info = await protocol.open(width, height)
+        await self.stop()
         self._protocol, self.request, self._size = protocol, request, (width, height)
-        self._metrics = StreamMetrics(whole=request.policy == "lossless")
+        protocol.pause(self.paused)
+        self._metrics = StreamMetrics()
         self._guardian.open_stream(request.request_id, lossless=request.policy == "lossless")
         self._emit(_started(request, info, width, height))
         self._task = asyncio.create_task(self._run(request, protocol))
         return info
+
+    def _can_open_beside(self, request: StreamRequest) -> bool:
+        running = self.request
+        return running is not None and running.source != request.source and not (running.sink or request.sink)
 
     async def stop(self) -> None:
         """End the running stream at once, if there is one; an unfinished file is not kept."""
@@ -96,6 +104,9 @@ class PipelineStreamer:
 
     def pause(self, paused: bool) -> None:
         """Hold the source, or let it go on."""
+        self._guardian.pause(paused)
+        if self._protocol is not None:
+            self._protocol.pause(paused)
         if paused:
             self._resumed.clear()
         else:
@@ -106,9 +117,9 @@ class PipelineStreamer:
         """(width, height) of the pictures that the pipeline gets in the running or latest stream."""
         return self._size
 
-    def failed(self, message: str) -> None:
-        """Tell that a stream could not be begun again."""
-        self._emit(StreamEnded(error=message, error_kind="source"))
+    def failed(self, error: RunnerError) -> None:
+        """Tell that a stream could not be begun."""
+        self._emit(StreamEnded(error=str(error), error_kind=_kind(error)))
 
     # ---- the stream ------------------------------------------------------------------------
 
@@ -148,7 +159,15 @@ class PipelineStreamer:
         guardian.close_stream()
         self.request = self._protocol = None
         if error != "stopped":
-            self._emit(StreamEnded(error=error, error_kind=kind, frames_in=frames_in, frames_out=frames_out))
+            ended = StreamEnded(
+                error=error,
+                error_kind=kind,
+                frames_in=frames_in,
+                frames_out=frames_out,
+                latency_ms=self._metrics.latency_ms(whole=True),
+                stages_ms=self._metrics.stages_ms(whole=True),
+            )
+            self._emit(ended)
 
     async def _ingress(self, request: StreamRequest, protocol: StreamProtocol) -> None:
         async for frame in protocol.frames():
@@ -156,11 +175,11 @@ class PipelineStreamer:
             if isinstance(frame, AudioFrame):
                 await protocol.put(frame)
                 continue
-            self._tap("input", frame)
             if request.policy == "lossless":
                 await self._guardian.send(frame)
             elif not self._guardian.offer(frame):
                 await self._show_loading(frame, protocol)
+            self._tap("input", frame)  # last: its copy is not the pipeline's business
 
     async def _egress(self, protocol: StreamProtocol) -> None:
         while True:

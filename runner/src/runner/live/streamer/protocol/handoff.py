@@ -54,6 +54,11 @@ class Handoff:
         self._wake()
         return replaced
 
+    def wait_taken(self, limit_s: float) -> None:
+        """Called by the thread: wait until what was put has been taken, but not longer than the limit."""
+        with self._room:
+            self._room.wait_for(lambda: self._closed or not self._items, limit_s)
+
     def end(self, error: BaseException | None = None) -> None:
         """Called by the thread: nothing more will come, because of `error` or because all was given."""
         with self._room:

@@ -66,6 +66,10 @@ class LocalProtocol(StreamProtocol):
                 self.statistics.frames_in += 1
             yield frame
 
+    def pause(self, paused: bool) -> None:
+        if self._reader is not None:
+            self._reader.pause(paused)
+
     async def put(self, frame: RawFrame | AudioFrame) -> None:
         if self._reader is None:  # closed meanwhile
             return

@@ -107,6 +107,10 @@ class StreamProtocol(ABC):
         """
 
     @abstractmethod
+    def pause(self, paused: bool) -> None:
+        """Hold the source where it can be held (a file), or let it go on; a live one goes on either way."""
+
+    @abstractmethod
     async def put(self, frame: RawFrame | AudioFrame) -> None:
         """Take an output. Pixels are only borrowed: they are not kept beyond this call.
 

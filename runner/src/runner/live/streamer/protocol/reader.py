@@ -16,6 +16,7 @@ from .protocol import ProtocolStatistics, StreamRequest
 from .source import Source, open_source
 
 _LONGEST_TAIL_S = 1.0  # how far sound may lie behind its picture in a file
+_GIVE_WAY_S = 0.004
 _SAME_TIME_S = 1e-6  # timestamps nearer to each other than this are the same, rounded
 _DEFAULT_FPS = 30
 
@@ -45,6 +46,8 @@ class SourceReader:
         self._statistics = statistics
         self._stop = threading.Event()
         self._begin = threading.Event()
+        self._going = threading.Event()  # not paused
+        self._going.set()
         self._thread = threading.Thread(target=self._run, name="source reader", daemon=True)
 
     def start(self) -> None:
@@ -55,9 +58,17 @@ class SourceReader:
         """Start reading; until then the source is only open."""
         self._begin.set()
 
+    def pause(self, paused: bool) -> None:
+        """Hold the source before its next picture, or let it go on."""
+        if paused:
+            self._going.clear()
+        else:
+            self._going.set()
+
     def stop(self) -> None:
         """Stop soon, and take nothing out of the handoff any more."""
         self._stop.set()
+        self._going.set()
         self._begin.set()
         self.handoff.close()
 
@@ -100,6 +111,8 @@ class SourceReader:
         end_s = math.inf
         seq = given = 0
         for frame in frames:
+            if not source.info.live:
+                self._going.wait()
             if self._stop.is_set():
                 return None
             if isinstance(frame, AudioFrame):
@@ -120,9 +133,20 @@ class SourceReader:
                 given += 1
             else:
                 self._drop("source")
+            if pacer is not None:
+                self._give_way(1 / (source.info.fps or _DEFAULT_FPS))
             if given == request.max_frames:
                 return frame.time_s + 1 / (source.info.fps or _DEFAULT_FPS) - _SAME_TIME_S
         return None
+
+    def _give_way(self, interval_s: float) -> None:
+        """Let the loop have the interpreter for what it does first with a picture.
+
+        The next one is not due yet; making it at once would make this one late by half of what that takes.
+        """
+        limit_s = min(_GIVE_WAY_S, interval_s / 10)
+        self.handoff.wait_taken(limit_s)
+        time.sleep(limit_s / 4)
 
     def _read_tail(self, frames: Iterator[RawFrame | AudioFrame], end_s: float) -> None:
         """Only the sound, up to the end of the last picture."""
