@@ -6,6 +6,7 @@ BIN = $(VENV)/bin
 TORCH ?=
 INSTALLED = $(VENV)/.installed
 PACKAGES = runner studio samples
+BENCHMARKS ?= frame_path media preview startup reload soak
 
 .PHONY: install demo test lint types check format bench clean
 
@@ -39,7 +40,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 bench: $(INSTALLED)
-	$(BIN)/python -m benchmarks.frame_path
+	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
