@@ -180,7 +180,7 @@ async def _serve(options: argparse.Namespace, spec: PipelineSpec, listening: soc
     host = RunnerHost(spec, policy, protocol=options.stream_protocol, taps=options.studio, verbose=options.verbose)
     ending = _Ending(host, lambda: _remove(options.http_socket, with_folder=options.studio))
     ending.watch(stdin=options.studio)
-    telling = asyncio.create_task(_tell_processes(host))
+    telling = asyncio.create_task(_tell_processes(host)) if options.studio else None
     # The process first: it imports torch while the web framework is imported here.
     host.start()
     await asyncio.sleep(0.01)  # until it has been told what to load
@@ -195,7 +195,8 @@ async def _serve(options: argparse.Namespace, spec: PipelineSpec, listening: soc
     finally:
         ending.limit()
         await host.close()
-        telling.cancel()
+        if telling is not None:
+            telling.cancel()
         ending.tidy()
     return 0
 

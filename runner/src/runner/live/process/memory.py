@@ -26,6 +26,12 @@ class ProcessMemory:
         self._process: Any = None
         self._gpu = GpuMemory()
 
+    def prepare(self) -> None:
+        """Load the libraries and open the driver, which blocks for a moment; `measure` does it otherwise."""
+        import psutil  # noqa: F401
+
+        self._gpu.open()
+
     def measure(self, process: PipelineProcess | None) -> MemoryUse:
         """What `process` uses now; zeros for None or one that has just ended."""
         import psutil
@@ -57,7 +63,7 @@ class GpuMemory:
             reserved_bytes: what torch says it has reserved; taken where NVML does not tell (containers
                 with their own process ids).
         """
-        handles = self._open()
+        handles = self.open()
         if not handles:
             return None, None
         import pynvml
@@ -70,7 +76,8 @@ class GpuMemory:
                     used += int(process.usedGpuMemory)
         return used or reserved_bytes, total
 
-    def _open(self) -> list[Any]:
+    def open(self) -> list[Any]:
+        """The devices there are, opened once."""
         if self._handles is None:
             import pynvml
 

@@ -231,6 +231,7 @@ class PipelineStreamer:
     # ---- metrics ---------------------------------------------------------------------------
 
     async def _meter(self) -> None:
+        await asyncio.to_thread(self._memory.prepare)
         while True:
             await asyncio.sleep(METRICS_S)
             self._emit(self._measure())
