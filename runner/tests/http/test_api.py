@@ -68,9 +68,9 @@ class HostProcess:
 
     def wait_listening(self) -> None:
         assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line, self.log.read_text()
-        self.url = json.loads(line)["listening"]
+        facts = (json.loads(line) for line in self.process.stdout)
+        self.url = next((fact["listening"] for fact in facts if "listening" in fact), "")
+        assert self.url, self.log.read_text()
         unix = self.url.startswith("unix:")
         self.client.close()
         self.client = httpx.Client(
@@ -521,6 +521,17 @@ class TestEnd:
             host.process.terminate()
             assert host.ended() in (0, 1)  # in order, or when the time for that was up
             assert gone(below)
+
+    def test_with_studio_stdout_names_each_pipeline_process(self, project: Path, tmp_path: Path) -> None:
+        with running(project, "--studio", "--http-socket", str(tmp_path / "s"), stdin=subprocess.PIPE) as host:
+            host.wait_ready()
+            host.client.post("/api/reload", json={}).raise_for_status()
+            with host.events() as events:
+                second = next(event for event in events if isinstance(event, LoadSucceeded) and event.revision == 2)
+            host.process.terminate()
+            assert host.process.stdout is not None
+            facts = [json.loads(line) for line in host.process.stdout]
+        assert {"revision": 2, "process": second.pid} in facts
 
     def test_with_studio_it_ends_when_stdin_closes(self, project: Path, tmp_path: Path) -> None:
         folder = tmp_path / "run"
