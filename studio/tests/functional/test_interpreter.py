@@ -114,7 +114,7 @@ class TestChecking:
             check_interpreter(Interpreter(python_of(empty_env), "--python"), tmp_path)
 
     def test_a_runner_of_another_version_is_refused(self, empty_env: Path, tmp_path: Path) -> None:
-        for name in ("runner/__init__", "runner/live/__init__", "runner/live/infer", "runner/live/api/events"):
+        for name in ("runner/__init__", "runner/live/__init__", "runner/live/infer", "runner/live/events"):
             path = tmp_path / f"{name}.py"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("__version__ = '9.9.1'\n")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ai_runner_studio.preview.blocks import encode_rows, nearest_256
+from ai_runner_studio.preview.blocks import Depth, encode_rows, nearest_256
 
 _TOKEN = re.compile(r"\x1b\[([0-9;]*)m|(▀)")
 
@@ -96,3 +96,10 @@ class Test256Colours:
     @pytest.mark.parametrize(("colour", "index"), [((0, 0, 0), 16), ((255, 255, 255), 231), ((255, 0, 0), 196)])
     def test_corners_of_the_cube_are_exact(self, colour: tuple[int, int, int], index: int) -> None:
         assert nearest_256(np.array([[colour]], np.uint8))[0, 0] == index
+
+
+@pytest.mark.parametrize("depth", ["24-bit", "256"])
+def test_a_picture_without_rows_or_columns_is_no_error(depth: Depth) -> None:
+    """A pane may have been squeezed to nothing."""
+    assert encode_rows(np.zeros((0, 40, 3), np.uint8), depth) == []
+    assert [read_row(row) for row in encode_rows(np.zeros((4, 0, 3), np.uint8), depth)] == [[], []]

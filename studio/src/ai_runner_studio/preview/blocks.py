@@ -72,6 +72,8 @@ class _Digits:
 def _encode(upper: NDArray[np.uint8], lower: NDArray[np.uint8], digits: _Digits) -> list[str]:
     """Rows of cells from colours (rows, columns, channels)."""
     rows, columns = upper.shape[:2]
+    if not rows:
+        return []
     head, tail = 2, 1 + len(_BLOCK_BYTES)
     fore, back = head, head + digits.width + 1
     text = np.empty((rows, columns, back + digits.width + tail), np.uint8)
@@ -90,7 +92,7 @@ def _encode(upper: NDArray[np.uint8], lower: NDArray[np.uint8], digits: _Digits)
     mask[..., back + digits.width] = either
 
     flat = text[mask].tobytes()
-    ends = np.cumsum(np.count_nonzero(mask.reshape(rows, -1), axis=1)).tolist()
+    ends = np.cumsum(np.count_nonzero(mask.reshape(rows, columns * mask.shape[2]), axis=1)).tolist()
     starts = [0, *ends[:-1]]
     return [flat[start:end].decode() + _RESET for start, end in zip(starts, ends, strict=True)]
 
