@@ -130,17 +130,21 @@ class ParamsForm(Vertical):
         width = min(_LABEL_MAX, max([len(name) for name in self.rows], default=0)) + 4
         with self.app.batch_update():
             await area.remove_children()
+            if not area.is_attached:  # left meanwhile: the screen is being taken down
+                return
             if not fields:
                 await area.mount(Static(_nothing_text(snapshot), classes="nothing"))
             else:
-                await area.mount_all(self.rows.values())
-                await area.mount(Button("Reset to defaults", id="reset-params", compact=True))
+                reset = Button("Reset to defaults", id="reset-params", compact=True)
+                await area.mount_all([*self.rows.values(), reset])
             for label in area.query(".param-label"):
                 label.styles.width = width
             for text in area.query(".param-range"):
                 text.styles.width = max(len(field.range_text) for field in fields)
             self._label_width = width
             self._fit_columns()
+        if not area.is_attached:
+            return
         if focused in self.rows:
             self.rows[focused].editor.focus()
         self._help(None)
