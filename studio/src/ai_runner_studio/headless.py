@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.live.events import Event, LoadFailed, PipelineFailed, ProcessExited, StreamEnded, StreamStarted
+from runner.live.process.segment import is_running
 
 from .errors import StudioError, UsageError
-from .host import is_running
 from .run_figures import RunFigures
 from .run_report import ErrorKind, RunError, RunInput, RunReport
 from .settings import Settings

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.live.events import Event, LoadFailed, LoadSucceeded, LoadSuperseded, ProcessExited, decode, prepare_decoding
+from runner.live.process.segment import is_running
 
 from .errors import HostError, ParamsRefused, StudioError
 from .settings import Settings
@@ -193,17 +194,10 @@ class Host:
             ParamsRefused: params were refused. StudioError: it was refused for another reason.
             HostError: the host does not answer.
         """
-        return await self._request("POST", path, body)
-
-    async def delete(self, path: str) -> Any:
-        """As `post`."""
-        return await self._request("DELETE", path, None)
-
-    async def _request(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
         import httpx
 
         try:
-            answer = await self._client.request(method, path, json=body)
+            answer = await self._client.post(path, json=body)
         except httpx.HTTPError as error:
             raise HostError(f"the runner host does not answer ({type(error).__name__})", self._last_said()) from error
         if answer.is_success:
@@ -273,14 +267,3 @@ def sweep_run_folders() -> None:
         old = time.time() - folder.stat().st_mtime > 60 if folder.exists() else False
         if pid.isdigit() and old and not is_running(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def is_running(pid: int) -> bool:
-    """Whether there is a process of that number."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -91,3 +94,18 @@ def test_a_query_wants_an_answer() -> None:
     ((keys, _),) = commands(kitty.query(31, by_file=False))
     assert keys["a"] == "q"
     assert "q" not in keys
+
+
+def test_files_of_a_killed_studio_are_swept_and_those_of_a_living_one_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kitty, "_FOLDERS", (str(tmp_path),))
+    ended = subprocess.Popen([sys.executable, "-c", "pass"])
+    ended.wait()
+    left = tmp_path / f"tty-graphics-protocol-ai-runner-{ended.pid}-x"
+    kept = tmp_path / f"tty-graphics-protocol-ai-runner-{os.getpid()}-x"
+    foreign = tmp_path / "tty-graphics-protocol-other"
+    for path in (left, kept, foreign):
+        path.touch()
+    kitty.sweep_abandoned()
+    assert sorted(tmp_path.iterdir()) == sorted([kept, foreign])

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from runner.live.process.segment import is_running
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PLACEHOLDER = "\U0010eeee"
 _CHUNK_BYTES = 4096
 _FOLDERS = ("/dev/shm", tempfile.gettempdir())  # a file in memory costs no disk
-_FILE_PREFIX = "tty-graphics-protocol-"  # terminals delete only files with this in their name
+_FILE_PREFIX = "tty-graphics-protocol-ai-runner-"  # terminals delete only files named like the first three words
 
 
 def placed(pixels: NDArray[np.uint8], image: int, columns: int, rows: int, *, by_file: bool) -> str:
@@ -72,6 +74,15 @@ def sweep() -> None:
     _written.clear()
 
 
+def sweep_abandoned() -> None:
+    """Delete such files of a studio that was killed."""
+    for folder in _FOLDERS:
+        for path in Path(folder).glob(f"{_FILE_PREFIX}*-*"):
+            owner = path.name.removeprefix(_FILE_PREFIX).partition("-")[0]
+            if owner.isdecimal() and not is_running(int(owner)):
+                path.unlink(missing_ok=True)
+
+
 _written: list[Path] = []
 
 
@@ -92,7 +103,7 @@ def _sent(pixels: NDArray[np.uint8], control: str, *, by_file: bool, quiet: bool
 
 def _written_file(pixels: NDArray[np.uint8]) -> Path:
     folder = next(folder for folder in _FOLDERS if os.access(folder, os.W_OK))
-    descriptor, name = tempfile.mkstemp(prefix=_FILE_PREFIX, dir=folder)
+    descriptor, name = tempfile.mkstemp(prefix=f"{_FILE_PREFIX}{os.getpid()}-", dir=folder)
     with os.fdopen(descriptor, "wb") as file:
         file.write(np.ascontiguousarray(pixels).data)
     path = Path(name)

@@ -97,7 +97,13 @@ def probe(environ: Mapping[str, str] | None = None) -> Terminal:
     terminal = from_environment(environ, sys.__stdout__.encoding if sys.__stdout__ else "ascii")
     if terminal.colours == "none" or not _is_terminal():
         return terminal
-    answers = _ask(_questions(tmux=terminal.tmux))
+    from . import kitty
+
+    kitty.sweep_abandoned()
+    answers = _ask("\x1b[16t" + ("" if terminal.tmux else kitty.query(_ASKED_DIRECT, by_file=False)))
+    if _ASKED_DIRECT in _accepted(answers):
+        # Only now: a terminal that knows no pictures would leave the file lying.
+        answers += _ask(kitty.query(_ASKED_BY_FILE, by_file=True))
     return from_answers(terminal, answers, environ, _tmux_client() if terminal.tmux else "")
 
 
@@ -116,7 +122,7 @@ def from_answers(terminal: Terminal, answers: bytes, environ: Mapping[str, str],
     Args:
         tmux_client: name of the terminal that tmux runs in, if it lets pictures pass; else "".
     """
-    accepted = {int(number) for number in _KITTY_OK.findall(answers)}
+    accepted = _accepted(answers)
     attributes = _DEVICE_ATTRIBUTES.search(answers)
     cell = _CELL_SIZE.search(answers)
     cell_height, cell_width = (int(cell[1]), int(cell[2])) if cell else _cell_from_window()
@@ -137,6 +143,11 @@ def from_answers(terminal: Terminal, answers: bytes, environ: Mapping[str, str],
     )
 
 
+def _accepted(answers: bytes) -> set[int]:
+    """The kitty questions that were answered with OK."""
+    return {int(number) for number in _KITTY_OK.findall(answers)}
+
+
 def _colours(environ: Mapping[str, str]) -> Literal["24-bit", "256", "none"]:
     term = environ.get("TERM", "")
     if "NO_COLOR" in environ or term in ("", "dumb", "vt100", "vt220"):
@@ -154,16 +165,7 @@ def _is_terminal() -> bool:
     )
 
 
-def _questions(*, tmux: bool) -> bytes:
-    from . import kitty
-
-    text = "\x1b[16t"
-    if not tmux:
-        text += kitty.query(_ASKED_DIRECT, by_file=False) + kitty.query(_ASKED_BY_FILE, by_file=True)
-    return (text + "\x1b[c").encode()
-
-
-def _ask(questions: bytes, timeout_s: float = _TIMEOUT_S) -> bytes:
+def _ask(questions: str, timeout_s: float = _TIMEOUT_S) -> bytes:
     """Write questions to the terminal and read until it has told its device attributes."""
     import select
     import termios
@@ -181,7 +183,7 @@ def _ask(questions: bytes, timeout_s: float = _TIMEOUT_S) -> bytes:
         return answers
     try:
         tty.setcbreak(reader, termios.TCSANOW)
-        os.write(writer, questions)
+        os.write(writer, f"{questions}\x1b[c".encode())  # every terminal answers the last one
         until = time.monotonic() + timeout_s
         while not _DEVICE_ATTRIBUTES.search(answers) and (left := until - time.monotonic()) > 0:
             if not select.select([reader], [], [], left)[0]:

@@ -43,6 +43,7 @@ from .status import PipelineStatus
 TICK_S = 1.0
 RETIRE_GRACE_S = 1.0  # for what the old process had taken at a switch
 PROOF_AGAIN_S = 0.2  # a replacement that is idle is shown the newest input again
+RESTARTS_FORGOTTEN_S = 60.0  # a process that has served that long did not die of its start
 HUNG_AFTER_S = 15.0  # without a heartbeat, which needs neither the event loop nor user code
 
 
@@ -460,6 +461,8 @@ class ProcessGuardian:
             return
         self.serving = None
         self._dropped += revision.process.dropped
+        if self.policy.count_per_revision and self.health.since_load_s > RESTARTS_FORGOTTEN_S:
+            self._restarts_in_row = 0
         restarting = self._restarts_in_row < self.policy.max_restarts
         self._emit(revision.exited(exit, restarting=restarting))
         self.health.failed(f"the pipeline process {exit.reason}")

@@ -96,13 +96,14 @@ def sweep_segments() -> int:
     swept = 0
     for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}-*-*"):
         pid = path.name.removeprefix(f"{_PREFIX}-").split("-")[0]
-        if pid.isdigit() and not _is_running(int(pid)):
+        if pid.isdigit() and not is_running(int(pid)):
             path.unlink(missing_ok=True)
             swept += 1
     return swept
 
 
-def _is_running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
+    """Whether there is a process of that number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
