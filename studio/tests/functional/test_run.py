@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from terminals import children, gone
 
 FRAMES = 36
 FPS = 24
@@ -225,19 +225,3 @@ class TestInterruption:
         assert names(project) == before
         assert descendants
         assert gone(descendants)
-
-
-def children(pid: int) -> list[int]:
-    import psutil
-
-    return [child.pid for child in psutil.Process(pid).children(recursive=True)]
-
-
-def gone(pids: list[int]) -> bool:
-    """Whether all of these processes end within five seconds."""
-    import psutil
-
-    deadline = time.monotonic() + 5.0
-    while any(map(psutil.pid_exists, pids)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return not any(map(psutil.pid_exists, pids))

@@ -7,6 +7,7 @@ here the text comes ready from `preview.blocks`, and segments are made only for 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class AnsiStrip(Strip):
+class AnsiStrip(Strip, ABC):
     """A strip whose rendering is given; subclasses say what a part of it and its segments are."""
 
     def __init__(self, ansi: str | None, cells: int) -> None:
@@ -46,14 +47,17 @@ class AnsiStrip(Strip):
     def _segments(self, segments: list[Segment]) -> None:
         """Set by the base class at the beginning of a life; made from the cells here."""
 
+    @abstractmethod
     def segments(self) -> list[Segment]:
-        raise NotImplementedError
+        """The cells as Rich segments."""
 
+    @abstractmethod
     def part(self, start: int, end: int) -> Strip:
-        raise NotImplementedError
+        """The cells from `start` up to `end`."""
 
+    @abstractmethod
     def encode(self) -> str:
-        raise NotImplementedError
+        """The cells as the text that draws them."""
 
     def render(self, console: Console) -> str:  # noqa: ARG002 (every console gets the same text)
         if self._ansi is None:
