@@ -10,6 +10,7 @@ import typer
 from .flags import StudioFlags, with_flags
 
 if TYPE_CHECKING:
+    from ..session import Session
     from ..settings import Settings
 
 LEAST_COLUMNS = 60
@@ -73,10 +74,7 @@ async def show(settings: Settings) -> int:
     terminal = probe()  # while nobody else reads the terminal's answers
     session = Session(settings)
     try:
-        # Until the screen opens, which takes seconds on a cold disk.
-        sys.stderr.write("starting the runner host …\r")
-        sys.stderr.flush()
-        await session.start(meanwhile=_import_screen)
+        await _start(session)
         from ..tui.app import StudioApp
 
         app = StudioApp(session, terminal=terminal)
@@ -84,6 +82,17 @@ async def show(settings: Settings) -> int:
     finally:
         await session.close()
     return app.return_code or 0
+
+
+async def _start(session: Session) -> None:
+    """Start the session, and say so meanwhile: on a cold disk it takes seconds."""
+    sys.stderr.write("starting the runner host …")
+    sys.stderr.flush()
+    try:
+        await session.start(meanwhile=_import_screen)
+    finally:
+        sys.stderr.write("\r\x1b[K")  # the line is free again, for the shell or an error
+        sys.stderr.flush()
 
 
 def _import_screen() -> None:
