@@ -1,8 +1,6 @@
 """What can go wrong in the studio, with the exit code that scripts see.
 
 StudioError                 exit 1: it ran and failed
-├── PipelineFailedError     the pipeline did not load, or failed on a frame
-├── StreamFailedError       the source or the sink failed while running
 ├── ParamsRefused           the pipeline does not take these parameters
 ├── HostError               the runner host could not be started or went away
 └── UsageError              exit 2: it was asked for wrongly; nothing was run
@@ -30,14 +28,6 @@ class StudioError(Exception):
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
-
-
-class PipelineFailedError(StudioError):
-    """The pipeline did not load, or failed on a frame."""
-
-
-class StreamFailedError(StudioError):
-    """Source or sink failed while the stream ran."""
 
 
 class ParamsRefused(StudioError):
