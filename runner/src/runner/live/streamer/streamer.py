@@ -189,6 +189,7 @@ class PipelineStreamer:
     async def _deliver(self, frame: RawFrame, protocol: StreamProtocol) -> None:
         try:
             self._tap("output", frame)
+            self._keep_output(frame)
             await protocol.put(frame)
             frame.stamps["delivered"] = time.monotonic_ns()
             self._metrics.add(frame)
@@ -217,8 +218,6 @@ class PipelineStreamer:
         if tap is not None and tap.write(frame):
             assert tap.ring is not None
             self._emit(TapOpened(side=side, ring=tap.ring.name))
-        if side == "output" and not frame.is_loading_frame:
-            self._keep_output(frame)
 
     def _keep_output(self, frame: RawFrame) -> None:
         """What a loading picture is drawn over; one copy into the same memory each time."""
