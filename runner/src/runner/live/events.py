@@ -44,22 +44,59 @@ class StateChanged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One timed part of a load: start process, import, import torch, initialize, first frame, stop old."""
+    """One timed part of a load; the names are explained in docs/hot-reload.md."""
 
     name: str
     seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LoadPlan:
+    """How a load is done, and what decided it.
+
+    Attributes:
+        level: "code": into the running process, what `initialize` built stays; "process": a fresh process.
+        way: "start": there is nothing to replace; "in place": level "code"; "overlap": the old process serves
+            until the new one is proven; "hand-over": the old one ends first, since there is no room for two.
+        why: why not a cheaper level or way, in words; "" where it was the cheapest.
+        memory: what `needed_bytes` and `free_bytes` are of: "RAM" or "GPU"; "" where nothing was measured.
+        needed_bytes: what the old process uses, with a margin. free_bytes: what is free beside it.
+        standby: where the process comes from: "fork" or "spawn" of a standby, "" for a cold start.
+    """
+
+    level: Literal["code", "process"] = "process"
+    way: Literal["start", "in place", "overlap", "hand-over"] = "start"
+    why: str = ""
+    memory: Literal["", "RAM", "GPU"] = ""
+    needed_bytes: int = 0
+    free_bytes: int = 0
+    standby: Literal["", "fork", "spawn"] = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoadStarted:
-    """A pipeline process is being started, as revision `revision` (1, 2, ...)."""
+    """The user's code is being loaded, as revision `revision` (1, 2, ...).
+
+    `restores`: the earlier revision whose code it is, None for what is on disk.
+    """
 
     revision: int
     reason: str
     files: tuple[str, ...] = ()
     serving: int | None = None  # the revision that goes on serving meanwhile
+    restores: int | None = None
     at: float = field(default_factory=_now)
     type: Literal["LoadStarted"] = "LoadStarted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadPlanned:
+    """It is decided how revision `revision` is loaded; told again when that changes (a code reload refused)."""
+
+    revision: int
+    plan: LoadPlan
+    at: float = field(default_factory=_now)
+    type: Literal["LoadPlanned"] = "LoadPlanned"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +112,15 @@ class LoadStepped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadSucceeded:
-    """Revision `revision` serves now. `frames_lost` counts output frames lost to the hand-over."""
+    """Revision `revision` serves now.
+
+    Attributes:
+        frames_lost: output frames lost to the hand-over.
+        memory_before_bytes, memory_after_bytes: resident memory of the pipeline process before (0 if there
+            was none) and after; vram_*: its GPU memory, None without a GPU.
+        sources: source file (absolute path) -> digest of what was loaded, by which a snapshot store finds it.
+        restores: see `LoadStarted`.
+    """
 
     revision: int
     reason: str
@@ -83,6 +128,13 @@ class LoadSucceeded:
     steps: tuple[Step, ...] = ()
     total_s: float = 0.0
     frames_lost: int = 0
+    plan: LoadPlan = field(default_factory=LoadPlan)
+    memory_before_bytes: int = 0
+    memory_after_bytes: int = 0
+    vram_before_bytes: int | None = None
+    vram_after_bytes: int | None = None
+    sources: dict[str, str] = field(default_factory=dict)
+    restores: int | None = None
     pid: int = 0
     device: str = "cpu"
     params: dict[str, Any] = field(default_factory=dict)
@@ -103,6 +155,8 @@ class LoadFailed:
     serving: int | None = None
     steps: tuple[Step, ...] = ()
     total_s: float = 0.0
+    plan: LoadPlan = field(default_factory=LoadPlan)
+    restores: int | None = None
     at: float = field(default_factory=_now)
     type: Literal["LoadFailed"] = "LoadFailed"
 
@@ -114,6 +168,35 @@ class LoadSuperseded:
     revision: int
     at: float = field(default_factory=_now)
     type: Literal["LoadSuperseded"] = "LoadSuperseded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandbyChanged:
+    """The process that waits for the next reload, with the third-party imports done.
+
+    Attributes:
+        state: "off" (switched off), "warming" (it imports), "ready", "dropped" (`reason` says why).
+        kind: "fork": it forks one process per reload; "spawn": it is used up by a reload; "" if not known yet.
+        memory_bytes: its resident memory. modules: how many third-party modules it has imported.
+    """
+
+    state: Literal["off", "warming", "ready", "dropped"]
+    kind: Literal["", "fork", "spawn"] = ""
+    memory_bytes: int = 0
+    modules: int = 0
+    reason: str = ""
+    at: float = field(default_factory=_now)
+    type: Literal["StandbyChanged"] = "StandbyChanged"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReloadOptionsChanged:
+    """How reloads are done from now on: see `ReloadOptions`."""
+
+    keep_weights: bool
+    standby: bool
+    at: float = field(default_factory=_now)
+    type: Literal["ReloadOptionsChanged"] = "ReloadOptionsChanged"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,10 +347,13 @@ Event = Union[  # noqa: UP007  # read by pydantic at run time
     HostStarted,
     StateChanged,
     LoadStarted,
+    LoadPlanned,
     LoadStepped,
     LoadSucceeded,
     LoadFailed,
     LoadSuperseded,
+    StandbyChanged,
+    ReloadOptionsChanged,
     SourcesChanged,
     PipelineFailed,
     PipelineWarned,

@@ -1,8 +1,12 @@
-"""RestartPolicy: how a guardian answers failures; one object says all that differs between production and studio."""
+"""RestartPolicy: how a guardian answers failures; one object says all that differs between production and studio.
+
+ReloadOptions: how it replaces code; production leaves them at their defaults, which keep nothing ready."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +52,23 @@ STUDIO = RestartPolicy(
     retry_without_params=False,
     backoff_s=0.5,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadOptions:
+    """How a guardian reloads.
+
+    Attributes:
+        keep_weights: first try to put changed code into the running process.
+        standby: keep a process ready that has done the third-party imports.
+        standby_min_free_bytes: RAM that must stay free for a standby to be kept.
+        replace: whether the old process serves until the new one is proven ("overlap"), ends first
+            ("hand-over"), or what the free memory says ("auto").
+        snapshots: folder for the sources of what was loaded; None keeps none, and nothing can be gone back to.
+    """
+
+    keep_weights: bool = False
+    standby: bool = False
+    standby_min_free_bytes: int = 1 << 30
+    replace: Literal["auto", "overlap", "hand-over"] = "auto"
+    snapshots: Path | None = None
