@@ -78,16 +78,15 @@ class OutputLog:
             self.seen.append(Seen(time.perf_counter(), number, (red, green, blue), frame.stamps))
             self.arrived.set()
 
-    async def first_of(self, colour: Colour, limit_s: float) -> Seen:
-        """The first picture of that colour, waiting for it.
+    async def first_of(self, colour: Colour, limit_s: float, after: int = 0) -> Seen:
+        """The first picture of that colour behind the first `after` ones, waiting for it.
 
         Raises:
             asyncio.TimeoutError: none came in time.
         """
-        return await asyncio.wait_for(self._first_of(colour), limit_s)
+        return await asyncio.wait_for(self._first_of(colour, after), limit_s)
 
-    async def _first_of(self, colour: Colour) -> Seen:
-        start = 0
+    async def _first_of(self, colour: Colour, start: int) -> Seen:
         while True:
             for seen in self.seen[start:]:
                 if seen.colour == colour:

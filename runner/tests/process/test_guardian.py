@@ -5,17 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
 from runner.errors import ProcessError
 from runner.live.events import (
-    Event,
     LoadFailed,
     LoadStarted,
     LoadSucceeded,
@@ -25,85 +21,14 @@ from runner.live.events import (
     ProcessExited,
 )
 from runner.live.pipelines import PipelineSpec
-from runner.live.process.guardian import ProcessGuardian
-from runner.live.process.policy import PRODUCTION, STUDIO, RestartPolicy
+from runner.live.process.policy import PRODUCTION
+from runner.live.process.revision import LoadRequest
 from runner.live.process.state import PipelineState
-from runner.live.trickle import RawFrame
 
 from ..conftest import WriteModule, children, raw_frame
+from .guarded import QUICK, Guarded, guarded
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
-QUICK = replace(STUDIO, backoff_s=0.0)
-E = TypeVar("E")
-
-
-class Guarded:
-    """A guardian, what it told, and what came out."""
-
-    def __init__(self, spec: PipelineSpec, policy: RestartPolicy) -> None:
-        self.events: list[Event] = []
-        self.outputs: list[RawFrame] = []
-        self.values: list[int] = []
-        self.sent = 0
-        self._there = asyncio.Event()
-        self.guardian = ProcessGuardian(spec, policy, self._hear)
-        self._tasks = [asyncio.create_task(self._collect())]
-
-    def _hear(self, event: Event) -> None:
-        self.events.append(event)
-        self._there.set()
-
-    async def _collect(self) -> None:
-        while True:
-            frame = await self.guardian.outputs.next()
-            self.outputs.append(replace(frame, pixels=frame.pixels[:0].copy()))
-            self.values.append(int(frame.pixels[0, 0, 0]))
-            frame.release()
-            self._there.set()
-
-    def stream(self, fps: float = 15.0) -> None:
-        """Offer numbered frames from now on.
-
-        Slowly: depth is one, so a machine that is busy elsewhere for two frame intervals loses a frame,
-        and that is not what is tested here (benchmarks/reload.py counts at 30 fps).
-        """
-        self.guardian.open_stream("s1")
-        self._tasks.append(asyncio.create_task(self._offer(fps)))
-
-    async def _offer(self, fps: float) -> None:
-        while True:
-            self.guardian.offer(raw_frame(self.sent))
-            self.sent += 1
-            await asyncio.sleep(1 / fps)
-
-    async def until(self, condition: Callable[[], object], timeout_s: float = 60.0) -> None:
-        async def wait() -> None:
-            while not condition():
-                self._there.clear()
-                await self._there.wait()
-
-        await asyncio.wait_for(wait(), timeout_s)
-
-    async def next(self, kind: type[E], timeout_s: float = 60.0) -> E:
-        """The next event of a kind after this call."""
-        known = len(self.events)
-        await self.until(lambda: any(isinstance(event, kind) for event in self.events[known:]), timeout_s)
-        return next(event for event in self.events[known:] if isinstance(event, kind))
-
-    async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await self.guardian.close()
-
-
-@asynccontextmanager
-async def guarded(path: str, policy: RestartPolicy = QUICK) -> AsyncIterator[Guarded]:
-    run = Guarded(PipelineSpec(pipeline_cls=path), policy)
-    run.guardian.start()
-    try:
-        yield run
-    finally:
-        await run.close()
 
 
 def add(value: int) -> str:
@@ -119,14 +44,14 @@ class TestReplace:
             run.stream()
             await run.until(lambda: len(run.outputs) > 15)
             write("rep_a", add(20))
-            run.guardian.replace("saved")
+            run.guardian.replace(LoadRequest("saved"))
             done = await run.next(LoadSucceeded)
             await run.until(lambda: run.values[-1] == 20)
             seqs = [frame.seq for frame in run.outputs]
             assert seqs == sorted(set(seqs))
             # Nothing is lost to the hand-over; a machine that is too busy may drop a frame, and counts it.
             missing = seqs[-1] - seqs[0] + 1 - len(seqs)
-            assert missing <= run.guardian.drops()["superseded"]
+            assert missing <= run.guardian.board.drops()["superseded"]
             assert done.frames_lost == 0
             assert sorted(run.values) == run.values
             names = [step.name for step in done.steps]
@@ -160,14 +85,14 @@ class TestReplace:
             await run.until(lambda: run.outputs)
             serving = run.guardian.serving
             write("rep_b", source)
-            run.guardian.replace("saved")
+            run.guardian.replace(LoadRequest("saved"))
             failed = await run.next(LoadFailed)
             assert (failed.report.kind, failed.serving) == (kind, 1)
             assert run.guardian.serving is serving
             before = len(run.outputs)
             await run.until(lambda: len(run.outputs) > before + 5)
             write("rep_b", add(30))
-            run.guardian.replace("saved")
+            run.guardian.replace(LoadRequest("saved"))
             await run.next(LoadSucceeded)
             await run.until(lambda: run.values[-1] == 30)
             assert set(run.values) == {10, 30}
@@ -179,7 +104,7 @@ class TestReplace:
             run.stream()
             for value in (20, 30, 40):
                 write("rep_c", add(value))
-                run.guardian.replace("saved")
+                run.guardian.replace(LoadRequest("saved"))
                 await asyncio.sleep(0.2)
             done = await run.next(LoadSucceeded)
             assert done.revision == 4
@@ -194,11 +119,11 @@ class TestReplace:
         async with guarded("rep_h:f") as run:
             await run.guardian.wait_serving()
             run.guardian.open_stream("s1")
-            run.guardian.offer(raw_frame(0))
+            run.guardian.board.offer(raw_frame(0))
             await run.until(lambda: run.values == [10])
             run.guardian.pause(True)
             write("rep_h", add(20))
-            run.guardian.replace("saved")
+            run.guardian.replace(LoadRequest("saved"))
             await run.until(lambda: run.values == [10, 20])
             await run.guardian.update_params({"show_reloading_frame": False})
             await run.until(lambda: run.values == [10, 20, 20])
@@ -219,7 +144,7 @@ class TestReplace:
             await run.guardian.wait_serving()
             await run.guardian.update_params({"level": 77, "gone": 2})
             write("rep_d.params", params("level: int = 1"))
-            run.guardian.replace("saved")
+            run.guardian.replace(LoadRequest("saved"))
             done = await run.next(LoadSucceeded)
             assert done.params["level"] == 77
             assert "gone" not in done.params
@@ -233,7 +158,7 @@ class TestReplace:
             await run.guardian.wait_serving()
             write("rep_e.helper", "1 / 0\n")
             write("rep_e.pipeline", "from . import helper\n" + add(1))
-            run.guardian.replace("saved")
+            run.guardian.replace(LoadRequest("saved"))
             failed = await run.next(LoadFailed)
             assert failed.report.file == str(project / "rep_e" / "helper.py")
             files = [event.files for event in run.events if type(event).__name__ == "SourcesChanged"][-1]
@@ -289,7 +214,7 @@ class TestFailures:
             with pytest.raises(ProcessError, match="no pipeline is running"):
                 await run.guardian.update_params({})
             write("err_d", add(1))
-            run.guardian.replace("saved")
+            run.guardian.replace(LoadRequest("saved"))
             await run.guardian.wait_serving()
             assert run.guardian.state is not PipelineState.ERROR
 
@@ -317,10 +242,10 @@ class TestSupersededHandOver:
             run.stream()
             await run.until(lambda: run.outputs)
             write("sup_a", slow_stop.format(20))
-            run.guardian.replace("saved")
+            run.guardian.replace(LoadRequest("saved"))
             await run.until(lambda: run.values[-1] == 20)
             write("sup_a", slow_stop.format(30))
-            run.guardian.replace("saved")
+            run.guardian.replace(LoadRequest("saved"))
             await run.until(lambda: run.values[-1] == 30)
             await run.until(lambda: sum(isinstance(event, LoadSucceeded) for event in run.events) == 3)
             assert len(children()) == 1

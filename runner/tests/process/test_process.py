@@ -15,8 +15,9 @@ import pytest
 
 from runner.errors import ParamsError, ProcessError
 from runner.live.pipelines import PipelineSpec, builtin_pipeline_spec
+from runner.live.process.exit import ProcessExit
 from runner.live.process.messages import FrameFailed, LogLine, Message, OutputWarned
-from runner.live.process.process import LoadError, PipelineProcess, ProcessExit
+from runner.live.process.process import LoadError, PipelineProcess
 from runner.live.trickle import RawFrame
 
 from ..conftest import WriteModule, raw_frame

@@ -10,6 +10,7 @@ from runner.live.events import (
     Event,
     HostStarted,
     LoadFailed,
+    LoadPlanned,
     LoadStarted,
     LoadStepped,
     LoadSucceeded,
@@ -20,10 +21,14 @@ from runner.live.events import (
     PipelineFailed,
     PipelineWarned,
     ProcessExited,
+    ReloadOptionsChanged,
+    StandbyChanged,
     StateChanged,
+    Step,
     StreamEnded,
     StreamStarted,
 )
+from runner.live.process.policy import REVISIONS_KEPT
 from runner.live.report import ErrorReport
 
 from .snapshot import Load, Snapshot
@@ -33,16 +38,21 @@ LOADS_KEPT = 200
 NOTICES_KEPT = 20
 MENDED_AFTER_S = 5.0  # without the frame-loop error coming again
 
+_LoadEvent = LoadStarted | LoadPlanned | LoadStepped | LoadSucceeded | LoadFailed | LoadSuperseded
+
 
 class History:
     """What has happened in one session so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, code_kept: bool = True) -> None:
+        """`code_kept`: whether the host keeps the code of good revisions."""
+        self._code_kept = code_kept
         self._now = Snapshot()
         self._loads: dict[int, Load] = {}
         self._logs: deque[LogWritten] = deque(maxlen=LOGS_KEPT)
         self._notices: deque[str] = deque(maxlen=NOTICES_KEPT)
         self._frame_error_at = float("-inf")
+        self._drop_told = False
 
     def snapshot(self, watching: int) -> Snapshot:
         """The newest picture. `watching`: how many files a save of which reloads."""
@@ -68,7 +78,9 @@ class History:
     def restarted(self) -> None:
         """A new host is being started; its revisions count from 1 again."""
         self._loads.clear()
+        self._drop_told = False
         self.update(phase="starting", host=None, serving=None, load=None, error=None, error_count=0, ended=None)
+        self.update(standby=None)
 
     def host_died(self, reason: str) -> None:
         """The host is gone, and nobody asked it to end."""
@@ -83,8 +95,12 @@ class History:
                 self.update(phase="running", host=event)
             case StateChanged(state=state):
                 self.update(state=state)
-            case LoadStarted() | LoadStepped() | LoadSucceeded() | LoadFailed() | LoadSuperseded():
+            case LoadStarted() | LoadPlanned() | LoadStepped() | LoadSucceeded() | LoadFailed() | LoadSuperseded():
                 self._add_load(event)
+            case StandbyChanged():
+                self._add_standby(event)
+            case ReloadOptionsChanged(keep_weights=keep_weights, standby=standby):
+                self.update(keep_weights=keep_weights, standby_on=standby)
             case PipelineFailed(report=report, count=count):
                 self._frame_error_at = event.at
                 self.update(error=report, error_count=count)
@@ -104,34 +120,60 @@ class History:
                 self.update(metrics=event)
                 self._mend(event)
 
-    def _add_load(self, event: LoadStarted | LoadStepped | LoadSucceeded | LoadFailed | LoadSuperseded) -> None:
+    def _add_load(self, event: _LoadEvent) -> None:
         number = event.revision
         if isinstance(event, LoadStarted):
-            self._loads[number] = Load(number, event.reason, event.at, event.files)
+            self._loads[number] = Load(number, event.reason, event.at, event.files, restores=event.restores)
+            self._step_at = event.at
             self.update(serving=event.serving)
             while len(self._loads) > LOADS_KEPT:
                 del self._loads[min(self._loads)]
             return
         load = self._loads.get(number) or Load(number, "", event.at)
         match event:
+            case LoadPlanned(plan=plan):
+                load = replace(load, plan=plan)
             case LoadStepped(step=step):
-                load = replace(load, step=step)
+                load = self._stepped(load, event)
+                if step == "stop old" and load.plan.way == "hand-over":
+                    self._serve(None)  # there is nothing between the old process and the new one
             case LoadSuperseded():
                 load = replace(load, outcome="superseded")
-            case LoadFailed(report=report):
-                load = replace(load, outcome="failed", steps=event.steps, total_s=event.total_s, report=report)
-                load = replace(load, reason=event.reason, files=event.files)
-                self._frame_error_at = float("-inf")
-                self.update(error=report, error_count=0, serving=event.serving)
+            case LoadFailed():
+                load = self._failed(load, event)
             case LoadSucceeded():
                 load = self._succeeded(load, event)
         self._loads[number] = load
+        if load.can_return:
+            self._let_go()
+
+    def _stepped(self, load: Load, event: LoadStepped) -> Load:
+        """The step before has ended; its time is the host's own once the load is over."""
+        ended = (Step(name=load.step, seconds=event.at - self._step_at),) if load.step else ()
+        self._step_at = event.at
+        return replace(load, step=event.step, steps=(*load.steps, *ended))
+
+    def _failed(self, load: Load, event: LoadFailed) -> Load:
+        """Also of a revision that has served: an exception in its first frames takes new code back."""
+        self._serve(event.serving)
+        self._frame_error_at = float("-inf")
+        self.update(error=event.report, error_count=0)
+        return replace(
+            load,
+            reason=event.reason,
+            files=event.files,
+            outcome="failed",
+            steps=event.steps,
+            total_s=event.total_s,
+            report=event.report,
+            plan=event.plan,
+            restores=event.restores,
+            sources={},
+        )
 
     def _succeeded(self, load: Load, event: LoadSucceeded) -> Load:
-        for other in self._loads.values():
-            if other.outcome == "serving":
-                self._loads[other.revision] = replace(other, outcome="replaced")
-        self.update(serving=event.revision, device=event.device, pipeline_pid=event.pid)
+        self._serve(event.revision)
+        self.update(device=event.device, pipeline_pid=event.pid)
         self.update(params=event.params, params_schema=event.params_schema)
         if self._now.error is not None and self._frame_error_at < load.started_at:
             self.update(error=None, error_count=0)
@@ -143,7 +185,36 @@ class History:
             steps=event.steps,
             total_s=event.total_s,
             frames_lost=event.frames_lost,
+            plan=event.plan,
+            restores=event.restores,
+            memory_before_bytes=event.memory_before_bytes,
+            memory_after_bytes=event.memory_after_bytes,
+            vram_before_bytes=event.vram_before_bytes,
+            vram_after_bytes=event.vram_after_bytes,
+            sources=event.sources if self._code_kept else {},
         )
+
+    def _serve(self, serving: int | None) -> None:
+        """This revision serves, and no other."""
+        for load in list(self._loads.values()):
+            if load.outcome == "serving" and load.revision != serving:
+                self._loads[load.revision] = replace(load, outcome="replaced")
+            elif load.outcome == "replaced" and load.revision == serving:
+                self._loads[load.revision] = replace(load, outcome="serving")
+        self.update(serving=serving)
+
+    def _let_go(self) -> None:
+        """The host keeps the code of the latest good revisions only."""
+        good = sorted(load.revision for load in self._loads.values() if load.can_return)
+        for revision in good[:-REVISIONS_KEPT]:
+            self._loads[revision] = replace(self._loads[revision], sources={})
+
+    def _add_standby(self, event: StandbyChanged) -> None:
+        if event.state == "dropped" and not self._drop_told:
+            self.notice(f"the standby was dropped: {event.reason}")
+        if event.state != "warming":  # one that is tried and dropped again and again is told of once
+            self._drop_told = event.state == "dropped"
+        self.update(standby=event)
 
     def _add_exit(self, event: ProcessExited) -> None:
         report = ErrorReport(
@@ -153,10 +224,8 @@ class History:
             hint="It is being started again." if event.restarting else "It is not started again; save a file to try.",
             traceback="\n".join(event.logs),
         )
-        for load in self._loads.values():
-            if load.outcome == "serving":
-                self._loads[load.revision] = replace(load, outcome="replaced")
-        self.update(error=report, error_count=0, serving=None, pipeline_pid=0)
+        self._serve(None)
+        self.update(error=report, error_count=0, pipeline_pid=0)
 
     def _mend(self, metrics: MetricsTaken) -> None:
         """An error of the frame loop that has not come again for a while, while frames do, is mended."""

@@ -15,7 +15,16 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from runner.live.events import Event, LoadFailed, LoadSucceeded, LoadSuperseded, ProcessExited, decode, prepare_decoding
+from runner.live.events import (
+    Event,
+    LoadFailed,
+    LoadStarted,
+    LoadSucceeded,
+    LoadSuperseded,
+    ProcessExited,
+    decode,
+    prepare_decoding,
+)
 from runner.live.process.segment import is_running
 
 from .errors import HostError, ParamsRefused, StudioError
@@ -35,6 +44,7 @@ class Host:
     Attributes:
         pid: of the process.
         exited: set once it has ended; `exit_reason` says how.
+        snapshots: where it keeps the code of good revisions; gone when it has ended.
     """
 
     def __init__(self, process: asyncio.subprocess.Process, folder: Path, on_line: Callable[[str], None]) -> None:
@@ -43,9 +53,10 @@ class Host:
         self.pid = process.pid
         self.exited = asyncio.Event()
         self.exit_reason = ""
+        self.snapshots = _snapshots(folder)
         self._process = process
         self._folder = folder
-        self._pipeline_groups: dict[int, int] = {}  # revision -> process group
+        self._pipeline_groups: dict[int, int] = {}  # process group -> revision that it was started for
         self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self._on_line = on_line
         self._client = httpx.AsyncClient(
@@ -128,7 +139,7 @@ class Host:
                     self._listening.set()
                 case {"revision": int(revision), "process": int(pid)}:
                     # Each pipeline process leads a group of its own, named by its pid.
-                    self._pipeline_groups[revision] = pid
+                    self._pipeline_groups[pid] = revision
 
     def _last_said(self) -> str:
         return "\n".join(self._last_lines)
@@ -156,7 +167,7 @@ class Host:
 
     def _sweep(self) -> None:
         """After its end, however violent: what the host would have cleaned up."""
-        for group in self._pipeline_groups.values():
+        for group in self._pipeline_groups:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(group, signal.SIGKILL)
         self._pipeline_groups.clear()
@@ -165,11 +176,19 @@ class Host:
     def _forget_ended(self, event: Event) -> None:
         """Forget processes that have ended: their numbers may belong to somebody else by now."""
         match event:
-            case LoadSucceeded(revision=revision):
-                for earlier in [number for number in self._pipeline_groups if number < revision]:
-                    del self._pipeline_groups[earlier]
-            case LoadFailed(revision=revision) | LoadSuperseded(revision=revision) | ProcessExited(revision=revision):
-                self._pipeline_groups.pop(revision, None)
+            case LoadSucceeded(revision=revision, pid=serving):
+                # Code that was put into a running process leaves it the group of an earlier revision.
+                self._forget(lambda group, of: of < revision and group != serving)
+            case LoadStarted(revision=revision, serving=None):
+                self._forget(lambda _group, of: of < revision)
+            case LoadFailed(revision=revision) | LoadSuperseded(revision=revision):
+                self._forget(lambda _group, of: of == revision)
+            case ProcessExited(pid=pid):
+                self._forget(lambda group, _of: group == pid)
+
+    def _forget(self, ended: Callable[[int, int], bool]) -> None:
+        groups = self._pipeline_groups.items()
+        self._pipeline_groups = {group: revision for group, revision in groups if not ended(group, revision)}
 
     # ---- talking ---------------------------------------------------------------------------
 
@@ -233,7 +252,22 @@ def _command(python: str, settings: Settings, folder: Path) -> list[str]:
     command += ["--load-timeout", str(settings.load_timeout_s)]
     if settings.verbose:
         command.append("--verbose")
-    return command
+    return command + (_reload_flags(settings, folder) if settings.reload else [])
+
+
+def _reload_flags(settings: Settings, folder: Path) -> list[str]:
+    """How the host of a session that reloads does it; another one keeps nothing ready."""
+    flags = ["--snapshots", str(_snapshots(folder)), "--replace", settings.replace]
+    flags += ["--standby-reserve", str(settings.standby_reserve_mb)]
+    if settings.keep_weights:
+        flags.append("--keep-weights")
+    if settings.standby:
+        flags.append("--standby")
+    return flags
+
+
+def _snapshots(folder: Path) -> Path:
+    return folder / "snapshots"
 
 
 def _refusal(answer: Any) -> StudioError:

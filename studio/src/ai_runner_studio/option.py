@@ -16,6 +16,7 @@ Kind = Literal["text", "path", "texts", "yes-no", "number", "count", "table"]
 
 ENVIRONMENT_PREFIX = "AI_RUNNER_STUDIO_"
 PREVIEW_MODES = ("auto", "kitty", "sixel", "blocks", "text")
+REPLACE_WAYS = ("auto", "overlap", "hand-over")
 
 KIND_IN_WORDS: dict[Kind, str] = {
     "text": "a string",
@@ -132,6 +133,10 @@ OPTIONS: dict[str, Option] = {
         Option("python", "path"),
         Option("watch", "texts"),
         Option("reload", "yes-no"),
+        Option("keep-weights", "yes-no"),
+        Option("standby", "yes-no"),
+        Option("standby-reserve", "count"),
+        Option("replace", "text", REPLACE_WAYS),
         Option("preview", "text", PREVIEW_MODES),
         Option("preview-fps", "number"),
         Option("theme", "text"),

@@ -8,6 +8,9 @@ from runner.live.events import (
     Event,
     HostStarted,
     LoadFailed,
+    LoadPlan,
+    LoadPlanned,
+    LoadStarted,
     LoadSucceeded,
     LoadSuperseded,
     MetricsTaken,
@@ -17,7 +20,7 @@ from runner.live.events import (
     StreamStarted,
 )
 
-from .run_report import RunLoad
+from .run_load import RunLoad, load_record
 
 
 @dataclass(slots=True)
@@ -34,6 +37,8 @@ class RunFigures:
     warnings: list[str] = field(default_factory=list)
     memory_bytes: int = 0
     vram_bytes: int | None = None
+    _started: LoadStarted | None = None
+    _plan: LoadPlan | None = None
 
     def add(self, event: Event) -> None:
         """Take one event into account."""
@@ -50,6 +55,10 @@ class RunFigures:
                 self.warnings.append(event.message)
             case MetricsTaken():
                 self._add_metrics(event)
+            case LoadStarted():
+                self._started, self._plan = event, None
+            case LoadPlanned():
+                self._plan = event.plan
             case LoadSucceeded() | LoadFailed() | LoadSuperseded():
                 self._add_load(event)
 
@@ -60,12 +69,10 @@ class RunFigures:
         self.metrics = event
 
     def _add_load(self, event: LoadSucceeded | LoadFailed | LoadSuperseded) -> None:
-        if isinstance(event, LoadSuperseded):
-            self.loads.append(RunLoad(event.revision, "", "superseded", {}, 0.0))
-            return
-        steps = {step.name: round(step.seconds, 4) for step in event.steps}
-        outcome = "serving" if isinstance(event, LoadSucceeded) else "failed"
-        self.loads.append(RunLoad(event.revision, event.reason, outcome, steps, round(event.total_s, 4)))
+        # New code that was put into the running process may be taken back after it has served.
+        self.loads = [load for load in self.loads if load.revision != event.revision]
+        known = self._started is not None and self._started.revision == event.revision
+        self.loads.append(load_record(event, *((self._started, self._plan) if known else ())))
         if isinstance(event, LoadSucceeded):
             self.served = event
             self.params = dict(event.params) or self.params

@@ -24,8 +24,30 @@ The JSON document, whether the run went well or not (every key is always there):
     params        as the pipeline has taken them
     revision      number of the load that served at the end, null if none did
     warnings      [text]
-    loads         [{revision, reason, outcome, steps: {step: seconds}, total_s}]
+    loads         one object per load, oldest first; see below
     versions      {studio, runner, python}: runner and python are those of the project's interpreter
+
+A load (`RunLoad`):
+
+    revision      1, 2, ...
+    reason        why it was loaded, in words
+    files         [saved files that made it happen, absolute paths]
+    restores      earlier revision whose code it is, null for what was on disk
+    outcome       "serving" (it came up, also where a later one has replaced it), "failed" or "superseded"
+    level         "code": into the running process; "process": a fresh one; "" where it was given up before that
+                  was decided, as for the next three
+    way           "start": nothing to replace; "in place": level "code"; "overlap": the old process served until
+                  the new one was proven; "hand-over": the old one ended first
+    why           why not a cheaper level or way, "" where it was the cheapest
+    standby       where the process came from: "fork" or "spawn" of a standby, "" for a cold start
+    steps         {step: seconds}
+    total_s       seconds from the save, or the start, to the end of the load
+    frames_lost   output frames lost to the hand-over
+    memory_before_bytes, memory_after_bytes
+                  resident memory of the pipeline process before (0 if there was none) and after the load;
+                  both 0 unless it came up
+    vram_before_bytes, vram_after_bytes
+                  its GPU memory, null without a GPU
 """
 
 from __future__ import annotations
@@ -34,6 +56,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from runner.live.report import ErrorReport
+
+from .run_load import RunLoad
 
 ErrorKind = Literal["pipeline", "source", "sink", "host", "usage", "interrupted"]
 
@@ -60,17 +84,6 @@ class RunInput:
     fps: float | None = None
     frames: int | None = None
     duration_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RunLoad:
-    """One load of the pipeline."""
-
-    revision: int
-    reason: str
-    outcome: str
-    steps: dict[str, float]
-    total_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from runner.live.events import (
     LoadFailed,
     LoadStarted,
     LoadSucceeded,
+    LoadSuperseded,
     LogWritten,
     SourcesChanged,
     StreamEnded,
@@ -29,14 +30,16 @@ from .history import History
 from .host import Host
 from .interpreter import check_interpreter, find_interpreter
 from .preview.tap import Tap
+from .reload.revisions import FileDifference, Revisions
 from .reload.watch import Watcher
 from .settings import Settings
 from .snapshot import Load, Snapshot
 from .sources.resolve import resolve_input
 
-__all__ = ["Load", "Session", "Snapshot"]
+__all__ = ["FileDifference", "Load", "Session", "Snapshot"]
 
 CHANGES_PER_S = 20
+DATA_FILES_NAMED = 3
 
 
 class Session:
@@ -55,7 +58,7 @@ class Session:
         self.input_tap, self.output_tap = Tap(), Tap()
         self.paused = False
         self._stream_when_ready = stream_when_ready
-        self._history = History()
+        self._history = History(code_kept=settings.reload)
         self._host: Host | None = None
         self._python = ""
         self._source = ""
@@ -67,6 +70,9 @@ class Session:
         self._ended = asyncio.Event()
         self._closing = False
         self._watcher: Watcher | None = None
+        self._revisions = Revisions(settings.project, settings.watch)
+        self._imported: tuple[str, ...] = ()
+        self._loading: int | None = None
         self._load_began = 0.0
 
     # ---- life ------------------------------------------------------------------------------
@@ -98,10 +104,15 @@ class Session:
         await self._start_host(meanwhile)
 
     async def _start_host(self, meanwhile: Callable[[], None] = lambda: None) -> None:
+        settings = self.settings
         self._history.restarted()
+        self._history.update(
+            keep_weights=settings.reload and settings.keep_weights, standby_on=settings.reload and settings.standby
+        )
         self._ended.clear()
         self._streamed = False
-        self._host = await Host.start(self._python, self.settings, self._hear_host, meanwhile)
+        self._host = await Host.start(self._python, settings, self._hear_host, meanwhile)
+        self._revisions.begin(self._host.snapshots)
         self._spawn(self._follow(self._host))
         if not self._stream_when_ready:
             await self._begin_stream()
@@ -166,13 +177,69 @@ class Session:
         """
         await self._ready_host().post("/api/params", {**self.snapshot.params, **changes})
 
-    async def reload(self, reason: str = "asked for") -> None:
-        """Load the code that is on disk now; starts the host again if it has died."""
+    async def reload(self, reason: str = "asked for", whole: bool = False) -> None:
+        """Load the code that is on disk now; starts the host again if it has died.
+
+        Args:
+            whole: in a fresh process, also where the running one could take the new code.
+        """
+        if self._watcher is not None:
+            self._watcher.follow_again()
         host = self._host
         if host is None or host.exited.is_set():
             await self._start_host()
         else:
-            await host.post("/api/reload", {"reason": reason})
+            await host.post("/api/reload", {"reason": reason, "level": "process" if whole else "auto"})
+
+    async def revert(self, revision: int) -> None:
+        """Load the code of an earlier good revision of this run again. The files on disk stay as they are.
+
+        Raises:
+            StudioError: its code is not kept. HostError: there is no host.
+        """
+        await self._ready_host().post("/api/revert", {"revision": revision})
+
+    async def set_keep_weights(self, on: bool) -> None:
+        """Whether reloads are to put changed code into the running process where that is sound.
+
+        Raises:
+            HostError: there is no host.
+        """
+        await self._ready_host().post("/api/reload-options", {"keep_weights": on})
+        self.settings = replace(self.settings, keep_weights=on)
+
+    async def set_standby(self, on: bool) -> None:
+        """Whether a process is to be kept ready for the next reload.
+
+        Raises:
+            HostError: there is no host.
+        """
+        await self._ready_host().post("/api/reload-options", {"standby": on})
+        self.settings = replace(self.settings, standby=on)
+
+    def differences(self, revision: int, against: int | None = None) -> list[FileDifference]:
+        """What is different, against a good revision, in another one, or on disk now; sorted by path.
+
+        Args:
+            revision: the old side. against: the new side, None for what is on disk.
+
+        Raises:
+            StudioError: one of the revisions was not good, or is no longer kept.
+        """
+        old = self._good(revision)
+        if against is not None:
+            return self._revisions.between(old, self._good(against))
+        from_disk = (load for load in reversed(self.snapshot.loads) if load.can_return and load.restores is None)
+        return self._revisions.against_disk(old, next(from_disk, old), self._imported)
+
+    def _load(self, revision: int) -> Load | None:
+        return next((load for load in self.snapshot.loads if load.revision == revision), None)
+
+    def _good(self, revision: int) -> Load:
+        load = self._load(revision)
+        if load is None or not load.can_return:
+            raise StudioError(f"the code of revision {revision} is not kept", "only good ones are, the latest of them")
+        return load
 
     async def set_input(self, text: str) -> None:
         """Take frames from elsewhere: as ``--input``.
@@ -240,18 +307,50 @@ class Session:
         match event:
             case TapOpened(side=side, ring=ring):
                 (self.input_tap if side == "input" else self.output_tap).open(ring)
-            case LoadStarted():
-                self._load_began = event.at
-            case SourcesChanged(files=files) if self._watcher is not None:
-                self._watcher.watch_files([Path(file) for file in files], self._load_began)
-            case LoadFailed() | LoadSucceeded() if self._watcher is not None:
-                unknown = isinstance(event, LoadFailed) and event.serving is None
-                self._watcher.watch_project(unknown, self._load_began)
             case StreamEnded():
                 self._ended.set()
+            case _:
+                self._tell_reload(event)
         for listener in self._listeners:
             listener(event)
         self._publish()
+
+    def _tell_reload(self, event: Event) -> None:
+        """What watcher and revisions must know of a load."""
+        match event:
+            case LoadStarted(revision=revision):
+                self._loading, self._load_began = revision, event.at
+                if self._watcher is not None:
+                    self._watcher.load_began()
+            case SourcesChanged(files=files):
+                self._imported = files
+                if self._watcher is not None:
+                    self._watcher.watch_files([Path(file) for file in files], self._load_began)
+            case LoadFailed() | LoadSucceeded() | LoadSuperseded():
+                self._load_ended(event)
+
+    def _load_ended(self, event: LoadFailed | LoadSucceeded | LoadSuperseded) -> None:
+        if isinstance(event, LoadFailed):
+            self._revisions.forget_data(event.revision)  # it may have served, until its new code was taken back
+        elif isinstance(event, LoadSucceeded) and self.settings.watch:
+            self._spawn(self._remember_data(event))
+        if self._watcher is None:
+            return
+        if event.revision == self._loading:
+            self._loading = None
+            self._watcher.load_ended(failed=isinstance(event, LoadFailed))
+        if not isinstance(event, LoadSuperseded):
+            unknown = isinstance(event, LoadFailed) and event.serving is None
+            self._watcher.watch_project(unknown, self._load_began)
+
+    async def _remember_data(self, event: LoadSucceeded) -> None:
+        restored = self._load(event.restores) if event.restores is not None else None
+        changed = await self._revisions.remember_data(event.revision, restored)
+        if changed:
+            more = f" and {len(changed) - DATA_FILES_NAMED} more" if len(changed) > DATA_FILES_NAMED else ""
+            named = ", ".join(changed[:DATA_FILES_NAMED])
+            self._history.notice(f"read from disk as they are now: {named}{more}")
+            self._publish()
 
     def _hear_host(self, line: str) -> None:
         self._tell(LogWritten(level="INFO", source="host", message=line))
@@ -265,11 +364,12 @@ class Session:
                 else (f"saved {len(files)} files")
             )
             names = sorted(str(file) for file in files)
+            body = {"reason": reason, "files": names, "saved_ago_s": min(saved_ago_s, 60), "level": "auto"}
             host = self._host
             if host is None or host.exited.is_set():
                 continue
             try:
-                await host.post("/api/reload", {"reason": reason, "files": names, "saved_ago_s": min(saved_ago_s, 60)})
+                await host.post("/api/reload", body)
             except StudioError as error:
                 self._history.notice(f"reload failed: {error}")
                 self._publish()

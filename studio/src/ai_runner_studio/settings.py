@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+ReplaceWay = Literal["auto", "overlap", "hand-over"]
 PreviewMode = Literal["auto", "kitty", "sixel", "blocks", "text"]
 
 LOAD_TIMEOUT_S = 180.0  # the network's own limit
+STANDBY_RESERVE_MB = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,12 @@ class Settings:
         python: the project's interpreter as a flag or the environment names it; None lets
             `interpreter.find_interpreter` look. python_configured: as pyproject.toml names it.
         watch: more files, folders or patterns to reload on.
-        reload: whether saves reload at all.
+        reload: whether saves reload at all; without it nothing is kept ready for a reload.
+        keep_weights: whether changed code is put into the running process where that is sound.
+        standby: whether a process is kept that has done the third-party imports; standby_reserve_mb: RAM that
+            must stay free beside it.
+        replace: whether the old process serves until the new one is proven ("overlap"), ends first
+            ("hand-over"), or what the free memory says ("auto").
         preview, preview_fps: how and how often the terminal shows pictures.
         loop, paced, frames, duration_s: see `runner.live.streamer.protocol.protocol.StreamRequest`.
         load_timeout_s: how long the pipeline may take to initialize.
@@ -42,6 +49,10 @@ class Settings:
     python_configured: str | None = None
     watch: tuple[str, ...] = ()
     reload: bool = True
+    keep_weights: bool = True
+    standby: bool = True
+    standby_reserve_mb: int = STANDBY_RESERVE_MB
+    replace: ReplaceWay = "auto"
     preview: PreviewMode = "auto"
     preview_fps: float = 20.0
     loop: bool = True

@@ -11,7 +11,7 @@ from typing import Any
 
 from .errors import SettingsError, UsageError
 from .option import OPTIONS
-from .settings import LOAD_TIMEOUT_S, Settings
+from .settings import LOAD_TIMEOUT_S, STANDBY_RESERVE_MB, Settings
 from .settings_file import TABLE, SettingsFile, find_settings_file
 from .sources.samples import default_input
 
@@ -109,6 +109,10 @@ def studio_settings(given: Given) -> Settings:
         **_common(given),
         watch=_watch(given),
         reload=given.get("reload", True),
+        keep_weights=given.get("keep-weights", True),
+        standby=given.get("standby", True),
+        standby_reserve_mb=_checked(given, "standby-reserve", STANDBY_RESERVE_MB),
+        replace=_checked(given, "replace", "auto"),
         preview=_checked(given, "preview", "auto"),
         preview_fps=float(_checked(given, "preview-fps", 20.0)),
         theme=given.get("theme", ""),

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from runner.live.events import HostStarted, LogWritten, MetricsTaken, Step, StreamEnded, StreamStarted
+from runner.live.events import (
+    HostStarted,
+    LoadPlan,
+    LogWritten,
+    MetricsTaken,
+    StandbyChanged,
+    Step,
+    StreamEnded,
+    StreamStarted,
+)
 from runner.live.report import ErrorReport
 
 LoadOutcome = Literal["loading", "serving", "replaced", "failed", "superseded"]
@@ -19,6 +29,12 @@ class Load:
         revision: 1, 2, ...; `reason`: why; `files`: which saved files made it happen (absolute paths).
         step: the step under way while `outcome` is "loading".
         steps: finished steps with their times; total_s: from the save (or the start) to the end of the load.
+        plan: how it is, or was, done, and why so.
+        restores: the earlier revision whose code it is; None for what was on disk.
+        memory_before_bytes, memory_after_bytes: resident memory of the pipeline process, 0 where not known;
+            vram_*: its GPU memory, None without a GPU.
+        sources: source file (absolute path) -> digest of what was loaded; empty unless the revision was good
+            and its code is still kept.
     """
 
     revision: int
@@ -31,6 +47,18 @@ class Load:
     total_s: float = 0.0
     frames_lost: int = 0
     report: ErrorReport | None = None
+    plan: LoadPlan = field(default_factory=LoadPlan)
+    restores: int | None = None
+    memory_before_bytes: int = 0
+    memory_after_bytes: int = 0
+    vram_before_bytes: int | None = None
+    vram_after_bytes: int | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def can_return(self) -> bool:
+        """Whether its code is kept, so that it can be loaded again and compared."""
+        return bool(self.sources)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +75,9 @@ class Snapshot:
         params: current, validated. params_schema: JSON schema (pydantic) of the params class, {} if unknown.
         logs: the latest 2,000 lines. notices: short remarks for the user (watcher, dropped params), newest last.
         watching: how many files a save of which reloads.
+        standby: what was last told of the process that waits for the next reload, None before anything was.
+        keep_weights, standby_on: whether reloads are to put code into the running process, and whether a
+            standby is to be kept: what is asked for, not what is there.
         interpreter: path of the project's Python; interpreter_reason: why that one.
     """
 
@@ -68,5 +99,8 @@ class Snapshot:
     logs: tuple[LogWritten, ...] = ()
     notices: tuple[str, ...] = ()
     watching: int = 0
+    standby: StandbyChanged | None = None
+    keep_weights: bool = True
+    standby_on: bool = True
     interpreter: str = ""
     interpreter_reason: str = ""

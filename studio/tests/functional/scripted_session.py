@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +14,10 @@ from numpy.typing import NDArray
 
 from ai_runner_studio.errors import StudioError
 from ai_runner_studio.preview.tap import Tap
+from ai_runner_studio.reload.revisions import FileDifference
 from ai_runner_studio.settings import Settings
 from ai_runner_studio.snapshot import Load, Snapshot
-from runner.live.events import HostStarted, LogWritten, MetricsTaken, Step, StreamStarted
+from runner.live.events import HostStarted, LoadPlan, LogWritten, MetricsTaken, StandbyChanged, Step, StreamStarted
 from runner.live.process.ring import TapWriter
 from runner.live.report import CodeLine, ErrorReport
 from runner.live.trickle.frame import RawFrame
@@ -97,6 +100,8 @@ class ScriptedSession:
         self.calls: list[tuple[str, Any]] = []
         self.refuse: dict[str, str] = {}
         self.refuse_input = ""
+        self.refuse_revert = ""
+        self.diffs: dict[tuple[int, int | None], list[FileDifference]] = {}
         self._news = asyncio.Event()
 
     def post(self, **changes: Any) -> Snapshot:
@@ -117,8 +122,24 @@ class ScriptedSession:
             raise RefusedError("values refused", refused)
         self.post(params={**self.snapshot.params, **changes})
 
-    async def reload(self, reason: str = "asked for") -> None:
-        self.calls.append(("reload", reason))
+    async def reload(self, reason: str = "asked for", whole: bool = False) -> None:
+        self.calls.append(("reload", "whole" if whole else reason))
+
+    async def revert(self, revision: int) -> None:
+        self.calls.append(("revert", revision))
+        if self.refuse_revert:
+            raise StudioError(self.refuse_revert)
+
+    async def set_keep_weights(self, on: bool) -> None:
+        self.calls.append(("set_keep_weights", on))
+        self.post(keep_weights=on)
+
+    async def set_standby(self, on: bool) -> None:
+        self.calls.append(("set_standby", on))
+        self.post(standby_on=on)
+
+    def differences(self, revision: int, against: int | None = None) -> list[FileDifference]:
+        return self.diffs.get((revision, against), [])
 
     async def set_input(self, text: str) -> None:
         self.calls.append(("set_input", text))
@@ -166,6 +187,7 @@ def running(**changes: Any) -> dict[str, Any]:
         files=("/home/me/green_shift/pipeline.py",),
         outcome="serving",
         total_s=0.31,
+        plan=LoadPlan(way="overlap"),
         steps=(
             Step(name="start process", seconds=0.003),
             Step(name="import", seconds=0.012),
@@ -268,3 +290,111 @@ def name_error() -> ErrorReport:
             "NameError: name 'strenght' is not defined. Did you mean: 'strength'?\n"
         ),
     )
+
+
+# revision -> its files and their digests
+SOURCES = {revision: {"/home/me/green_shift/pipeline.py": f"{revision:064x}"} for revision in (1, 2, 3, 6)}
+
+
+def reloads() -> tuple[Load, ...]:
+    """Every kind of load, oldest first; revision 8 serves, and 9 is under way."""
+    first, second = running()["loads"]
+    pipeline, kernel = "/home/me/green_shift/pipeline.py", "/home/me/green_shift/kernel.py"
+    at = STARTED_AT
+    refused = "not in place: initialize() has changed"
+    return (
+        replace(first, sources=SOURCES[1], memory_after_bytes=401_000_000),
+        replace(
+            second,
+            outcome="replaced",
+            plan=LoadPlan(way="overlap", why=refused, memory="RAM", needed_bytes=1_200_000_000,
+                          free_bytes=10_300_000_000, standby="fork"),
+            memory_before_bytes=401_000_000, memory_after_bytes=412_000_000, sources=SOURCES[2],
+        ),
+        Load(3, "saved", at + 40, files=(pipeline,), outcome="replaced", total_s=0.062, sources=SOURCES[3],
+             plan=LoadPlan(level="code", way="in place"),
+             steps=_steps(check=0.0008, execute=0.002, **{"first frame": 0.033}),
+             memory_before_bytes=412_000_000, memory_after_bytes=412_000_000),
+        Load(4, "saved", at + 95, files=(pipeline,), outcome="failed", total_s=0.018, report=syntax_error(),
+             plan=LoadPlan(level="code", way="in place"), steps=_steps(check=0.0006)),
+        Load(5, "saved 14 files", at + 130, outcome="superseded",
+             files=tuple(f"/home/me/green_shift/part_{number}.py" for number in range(14)),
+             plan=LoadPlan(way="overlap", why="not in place: a base class of GreenShift has changed")),
+        Load(6, "saved", at + 131, files=(pipeline, kernel), outcome="replaced", total_s=7.4, frames_lost=84,
+             sources=SOURCES[6],
+             plan=LoadPlan(way="hand-over", why="not in place: kernel.CACHE has changed", memory="GPU", needed_bytes=9_100_000_000,
+                           free_bytes=4_000_000_000),
+             steps=_steps(**{"stop old": 0.31, "start process": 0.04, "import": 1.9, "initialize": 4.9,
+                             "first frame": 0.2}),
+             memory_before_bytes=1_900_000_000, memory_after_bytes=1_900_000_000,
+             vram_before_bytes=3_900_000_000, vram_after_bytes=4_100_000_000),
+        Load(7, "the serving process was killed by SIGSEGV", at + 300, outcome="failed", total_s=2.2,
+             report=name_error(), plan=LoadPlan(way="start"), steps=_steps(**{"start process": 0.04, "import": 1.9})),
+        Load(8, "asked for", at + 340, restores=3, outcome="serving", total_s=0.41, sources=SOURCES[3],
+             plan=LoadPlan(way="start", standby="spawn"),
+             steps=_steps(**{"import": 0.02, "initialize": 0.3, "first frame": 0.04}), memory_after_bytes=398_000_000),
+        Load(9, "saved", at + 360, files=(kernel,), step="import",
+             plan=LoadPlan(way="overlap", standby="fork", memory="RAM", needed_bytes=1_200_000_000,
+                           free_bytes=10_300_000_000, why="not in place: weights are not kept")),
+    )  # fmt: skip
+
+
+def _steps(**seconds: float) -> tuple[Step, ...]:
+    return tuple(Step(name=name, seconds=value) for name, value in seconds.items())
+
+
+def standby(**changes: Any) -> StandbyChanged:
+    """A standby that forks, ready."""
+    values: dict[str, Any] = {"state": "ready", "kind": "fork", "memory_bytes": 150_000_000, "modules": 212}
+    return StandbyChanged(**{**values, **changes})
+
+
+def syntax_error() -> ErrorReport:
+    return ErrorReport(
+        phase="import",
+        kind="SyntaxError",
+        message="'(' was never closed",
+        file="/home/me/green_shift/pipeline.py",
+        line=31,
+        code=(CodeLine(31, "        return frame.clamp(0, 1", True),),
+    )
+
+
+_OLD = """import torch
+
+from .kernel import blur
+
+
+class GreenShift(Pipeline):
+    def initialize(self, **params):
+        self.model = torch.hub.load("green", "shift").eval()
+
+    def transform(self, frame, params):
+        green = frame[..., 1]
+        shifted = torch.roll(green, params.radius, dims=1)
+        frame[..., 1] = blur(shifted)
+        return frame
+"""
+_NEW = _OLD.replace(
+    "blur(shifted)", "blur(shifted) * params.strength + self.model(green) * (1 - params.strength)"
+).replace(
+    "        shifted =",
+    "        # Shifted twice: it looks better on faces, and the strength is told apart\n        shifted =",
+)
+
+
+def differences() -> dict[tuple[int, int | None], list[FileDifference]]:
+    """Revision 3 against the one before it: three files. Revision 8 against the disk: one."""
+    return {
+        (2, 3): [
+            difference("pipeline.py", "changed", _OLD, _NEW),
+            difference("blur.py", "added", "", "def blur(x):\n    return x\n"),
+            difference("kernel.py", "removed", "CACHE = {}\n", ""),
+        ],
+        (8, None): [difference("pipeline.py", "changed", _NEW, _OLD)],
+    }
+
+
+def difference(name: str, change: Any, before: str, after: str) -> FileDifference:
+    lines = difflib.unified_diff(before.splitlines(True), after.splitlines(True), name, name)
+    return FileDifference(Path("green_shift") / name, change, tuple(lines))

@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
 import pytest
-from scripted_session import (
-    PARAMS,
-    SCHEMA,
-    STARTED_AT,
-    ScriptedSession,
-    logs,
-    metrics,
-    name_error,
-    plasma,
-    running,
-)
-from textual.pilot import Pilot
+from driven_studio import Studio, studio
+from scripted_session import PARAMS, SCHEMA, STARTED_AT, ScriptedSession, logs, metrics, name_error, plasma
 from textual.widgets import Input, Select, Static, Switch
 
 from ai_runner_studio.preview.terminal import Terminal
@@ -30,64 +17,14 @@ from ai_runner_studio.tui.screens.error_detail import ErrorDetail
 from ai_runner_studio.tui.screens.help import HelpScreen
 from ai_runner_studio.tui.screens.open_input import OpenInput, complete_path
 from ai_runner_studio.tui.screens.too_small import TooSmall
+from ai_runner_studio.tui.widgets.activity import Activity
 from ai_runner_studio.tui.widgets.error import ErrorStory
-from ai_runner_studio.tui.widgets.header import Activity, Header
-from ai_runner_studio.tui.widgets.line import SplitLine
+from ai_runner_studio.tui.widgets.header import Header
 from ai_runner_studio.tui.widgets.metrics_line import MetricsLine
-from ai_runner_studio.tui.widgets.param_row import ParamRow
 from ai_runner_studio.tui.widgets.picture_strip import BlockStrip
+from ai_runner_studio.tui.widgets.reloads import ReloadsPane
 from ai_runner_studio.tui.widgets.tab_row import TabRow
 from runner.live.events import LogWritten, Step, StreamEnded
-
-
-class Studio:
-    """An app under test, its session and its pilot."""
-
-    def __init__(self, app: StudioApp, session: ScriptedSession, pilot: Pilot[None]) -> None:
-        self.app = app
-        self.session = session
-        self.pilot = pilot
-
-    async def until(self, condition: Callable[[], Any]) -> None:
-        """Wait for something to come true; fails after five seconds."""
-        for _ in range(250):
-            if condition():
-                return
-            await asyncio.sleep(0.02)
-        pytest.fail("it did not come true within five seconds")
-
-    async def post(self, **changes: Any) -> None:
-        snapshot = self.session.post(**changes)
-        await self.until(lambda: self.app.main.snapshot is snapshot)
-        await self.pilot.pause()
-
-    def row(self, name: str) -> ParamRow:
-        return self.app.main.params.rows[name]
-
-    def text(self, kind: type[SplitLine]) -> str:
-        line = self.app.main.query_one(kind)
-        return f"{line.left.plain} | {line.right.plain}"
-
-    def shown(self) -> set[str]:
-        return {pane.id or "" for pane in self.app.main.query(".pane") if pane.display}
-
-    def params_asked(self) -> list[dict[str, Any]]:
-        return [value for name, value in self.session.calls if name == "set_params"]
-
-
-@asynccontextmanager
-async def studio(size: tuple[int, int] = (120, 36), *, loaded: bool = True, **settings: Any) -> AsyncIterator[Studio]:
-    session = ScriptedSession(**settings)
-    app = StudioApp(session, terminal=Terminal(), clock=lambda: STARTED_AT + 1.3)  # type: ignore[arg-type]
-    try:
-        async with app.run_test(size=size) as pilot:
-            under_test = Studio(app, session, pilot)
-            if loaded:
-                await under_test.post(**running())
-                await under_test.until(lambda: app.main.params.rows)
-            yield under_test
-    finally:
-        session.close()
 
 
 class TestPreview:
@@ -176,8 +113,8 @@ class TestStatus:
         async with studio(loaded=False) as run:
             load = Load(1, "start", STARTED_AT, step="import")
             await run.post(phase="running", state="LOADING", load=load, loads=(load,))
-            assert "Loading revision 1  importing  1.3 s" in run.text(Activity)
-            assert run.app.main.previews.output.picture.message == ("Loading…", "", "importing  1.3 s")
+            assert "Revision 1: fresh process, importing 1.3 s" in run.text(Activity)
+            assert run.app.main.previews.output.picture.message == ("Loading…", "", "importing 1.3 s")
 
     async def test_header_says_state_and_revision(self) -> None:
         async with studio() as run:
@@ -188,7 +125,7 @@ class TestStatus:
         async with studio() as run:
             load = Load(3, "saved", STARTED_AT, ("/x/pipeline.py",), step="initialize")
             await run.post(load=load)
-            assert "Loading revision 3" in run.text(Activity)
+            assert "Revision 3: " in run.text(Activity)
             assert "pipeline.py saved" in run.text(Activity)
             assert "revision 2 still runs" in run.text(Activity)
 
@@ -235,8 +172,7 @@ class TestStatus:
         async with studio() as run:
             await run.post(notices=("The watcher polls here.",))
             await run.post(notices=("The watcher polls here.", "'blur' was dropped."))
-            messages = [notification.message for notification in run.app._notifications]
-            assert messages == ["The watcher polls here.", "'blur' was dropped."]
+            assert run.messages() == ["The watcher polls here.", "'blur' was dropped."]
 
 
 class TestKeys:
@@ -431,8 +367,7 @@ class TestError:
             await run.post(load=failed, loads=(*run.session.snapshot.loads, failed), error=name_error())
             assert "revision 2 still runs" in run.text(Activity)
             await run.pilot.press("3")
-            body = run.app.main.query_one("#reloads-body", Static)
-            await run.until(lambda: "failed after" in str(body.content))
+            await run.until(lambda: "failed after" in run.app.main.query_one(ReloadsPane).text)
 
 
 class TestPanes:
@@ -464,16 +399,6 @@ class TestPanes:
             await run.until(lambda: "50×12" in str(run.app.screen.query_one("#too-small", Static).content))
             await run.pilot.resize_terminal(60, 16)
             await run.until(lambda: run.app.screen is run.app.main)
-
-    async def test_reloads_tell_their_steps(self) -> None:
-        async with studio() as run:
-            await run.pilot.press("3")
-            pane = run.app.main.query_one("#reloads-body", Static)
-            await run.until(lambda: "revision 2" in str(pane.content))
-            body = str(pane.content)
-            assert "initialize 0.21 s" in body
-            assert "0 frames lost" in body
-            assert body.index("revision 2") < body.index("revision 1")
 
     async def test_metrics_tell_stages_and_drops_by_reason(self) -> None:
         async with studio() as run:
@@ -557,5 +482,5 @@ async def test_a_load_in_progress_keeps_counting() -> None:
         load = Load(1, "start", STARTED_AT, step="initialize", steps=(Step(name="import", seconds=1.0),))
         await run.post(phase="running", state="LOADING", load=load, loads=(load,))
         now = STARTED_AT + 3.5
-        await run.until(lambda: "initializing  2.5 s" in run.text(Activity))
+        await run.until(lambda: "initializing 2.5 s" in run.text(Activity))
     session.close()

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scripted_session import STARTED_AT, ScriptedSession, name_error, running
+from scripted_session import STARTED_AT, ScriptedSession, differences, name_error, reloads, running, standby
 from textual.pilot import Pilot
 
 from ai_runner_studio.preview.terminal import Terminal
 from ai_runner_studio.snapshot import Load
 from ai_runner_studio.tui.app import StudioApp
 from ai_runner_studio.tui.screens.too_small import TooSmall
-from runner.live.events import Step
+from runner.live.events import LoadPlan, Step
 
 SMALL, USUAL, LARGE = (80, 24), (120, 36), (200, 56)
 Compare = Callable[..., bool]
+_THIRD = ("3", "end", "up", "up")  # the list of reloads, revision 3
 
 FIRST_LOAD = Load(1, "start", STARTED_AT, step="import", steps=(Step(name="start process", seconds=0.04),))
 RELOAD = Load(
@@ -30,12 +32,28 @@ RELOAD = Load(
     step="initialize",
     steps=(Step(name="start process", seconds=0.003), Step(name="import", seconds=0.2)),
 )
+IN_PLACE = LoadPlan(level="code", way="in place")
+HAND_OVER = Load(
+    3,
+    "saved",
+    STARTED_AT,
+    files=("/home/me/green_shift/pipeline.py",),
+    step="initialize",
+    plan=LoadPlan(way="hand-over", memory="GPU", needed_bytes=9_100_000_000, free_bytes=4_000_000_000),
+)
+LOADS = reloads()
 STATES: dict[str, dict[str, Any]] = {
     "loading": {"phase": "running", "state": "LOADING", "load": FIRST_LOAD, "loads": (FIRST_LOAD,)},
     "running": running(),
     "reloading": running(load=RELOAD, loads=(*running()["loads"], RELOAD)),
     "error": running(error=name_error(), error_count=14, state="ERROR"),
     "ended": running(phase="ended"),
+    "reloads": running(load=LOADS[-1], loads=LOADS, serving=8, standby=standby()),
+    "in place": running(load=LOADS[2], loads=LOADS[:3], serving=3, standby=standby()),
+    "patching": running(load=replace(RELOAD, plan=IN_PLACE, step="new code", steps=()), standby=standby()),
+    "hand-over": running(load=HAND_OVER, serving=None, state="LOADING", standby=standby(state="warming")),
+    "dropped": running(standby=standby(state="dropped", reason="0.7 GB of RAM free"), keep_weights=False),
+    "no standby": running(standby=standby(state="off"), standby_on=False),
 }
 
 
@@ -90,12 +108,35 @@ def script(state: str, *keys: str) -> Callable[[Pilot[None]], Awaitable[None]]:
         pytest.param("error", USUAL, (), "", id="error-120x36"),
         pytest.param("error", SMALL, ("e",), "", id="error-detail-80x24"),
         pytest.param("ended", USUAL, (), "", id="ended-120x36"),
+        pytest.param("reloads", SMALL, ("3",), "", id="reloads-newest-80x24"),
+        pytest.param("reloads", SMALL, ("3", "end", *["up"] * 3), "", id="reloads-older-80x24"),
+        pytest.param("reloads", USUAL, ("3", *["minus"] * 15), "", id="reloads-newest-120x36"),
+        pytest.param("reloads", USUAL, ("3", *["minus"] * 15, "end"), "", id="reloads-older-120x36"),
+        pytest.param("reloads", USUAL, ("3", "down", "down", "down"), "light", id="reloads-light-120x36"),
+        pytest.param("reloads", SMALL, (*_THIRD, "enter"), "", id="differences-80x24"),
+        pytest.param("reloads", USUAL, (*_THIRD, "enter"), "", id="differences-120x36"),
+        pytest.param("reloads", USUAL, (*_THIRD, "enter", "n"), "light", id="differences-light-120x36"),
+        pytest.param("reloads", SMALL, ("d", "tab"), "", id="no-differences-80x24"),
+        pytest.param("in place", SMALL, (), "", id="in-place-80x24"),
+        pytest.param("in place", USUAL, (), "", id="in-place-120x36"),
+        pytest.param("patching", SMALL, (), "", id="patching-80x24"),
+        pytest.param("hand-over", SMALL, (), "", id="hand-over-80x24"),
+        pytest.param("hand-over", USUAL, (), "", id="hand-over-120x36"),
+        pytest.param("dropped", SMALL, (), "", id="standby-dropped-80x24"),
+        pytest.param("dropped", USUAL, ("4",), "", id="standby-dropped-120x36"),
+        pytest.param("dropped", LARGE, (), "", id="standby-dropped-200x56"),
+        pytest.param("no standby", USUAL, (), "", id="standby-off-120x36"),
         pytest.param("running", (50, 12), (), "", id="too-small-50x12"),
     ],
 )
 def test_screen(state: str, size: tuple[int, int], keys: tuple[str, ...], theme: str, snap_compare: Compare) -> None:
     session: Any = ScriptedSession(theme=theme)
-    app = StudioApp(session, terminal=Terminal(), clock=lambda: STARTED_AT + 1.3)
+    session.diffs = differences()
+
+    def clock() -> float:
+        return (session.snapshot.load.started_at if session.snapshot.load else STARTED_AT) + 1.3
+
+    app = StudioApp(session, terminal=Terminal(), clock=clock)
     try:
         assert snap_compare(app, terminal_size=size, run_before=script(state, *keys))
     finally:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ai_runner_studio.reload import fingerprint
-from ai_runner_studio.reload.fingerprint import Fingerprints
+from ai_runner_studio.reload.fingerprint import Fingerprints, Look
 
 
 @pytest.fixture
@@ -27,15 +27,15 @@ def of(*paths: Path) -> Fingerprints:
 def test_a_change_is_told_once(file: Path) -> None:
     fingerprints = of(file)
     file.write_text("22")
-    assert fingerprints.changed() == {file}
-    assert fingerprints.changed() == set()
+    assert fingerprints.look().changed == {file}
+    assert fingerprints.look().changed == set()
 
 
 def test_what_is_known_of_a_file_survives_a_new_set(file: Path) -> None:
     fingerprints = of(file)
     file.write_text("22")
     fingerprints.set_paths([file, file.with_name("b.py")])
-    assert fingerprints.changed() == {file}
+    assert fingerprints.look().changed == {file}
 
 
 def test_the_same_stamp_is_looked_behind_only_when_the_file_was_named(file: Path) -> None:
@@ -43,19 +43,40 @@ def test_the_same_stamp_is_looked_behind_only_when_the_file_was_named(file: Path
     stamp = file.stat().st_mtime_ns
     file.write_text("2")
     os.utime(file, ns=(stamp, stamp))
-    assert fingerprints.changed() == set()
-    assert fingerprints.changed([str(file)]) == {file}
+    assert fingerprints.look().changed == set()
+    assert fingerprints.look(named=[file]).changed == {file}
 
 
 def test_gone_and_empty_files_wait_for_a_decision(file: Path) -> None:
     fingerprints = of(file)
     file.write_text("")
-    assert fingerprints.changed() == set()
-    assert fingerprints.unsettled() == {file}
+    assert fingerprints.look() == Look(hollow={file})
     assert fingerprints.settle({file}) == {file}
-    assert fingerprints.unsettled() == set()
+    assert fingerprints.look() == Look()
     file.unlink()
-    assert fingerprints.changed() == set()
+    assert fingerprints.look() == Look()
+    file.write_text("1")
+    assert fingerprints.look() == Look(changed={file})
+
+
+def test_a_file_that_has_come_back_meanwhile_is_not_settled(file: Path) -> None:
+    fingerprints = of(file)
+    content = file.read_text()
+    file.unlink()
+    assert fingerprints.look().hollow == {file}
+    file.write_text(content)
+    assert fingerprints.settle({file}) == set()
+    assert fingerprints.look() == Look()
+
+
+def test_a_look_at_some_files_leaves_the_others_for_later(file: Path) -> None:
+    other = file.with_name("b.py")
+    other.write_text("1")
+    fingerprints = of(file, other)
+    file.write_text("22")
+    other.write_text("22")
+    assert fingerprints.look([other]).changed == {other}
+    assert fingerprints.look().changed == {file}
 
 
 def test_large_files_are_not_read(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,6 +86,6 @@ def test_large_files_are_not_read(file: Path, monkeypatch: pytest.MonkeyPatch) -
     stamp = file.stat().st_mtime_ns
     file.write_bytes(b"54321")
     os.utime(file, ns=(stamp, stamp))
-    assert fingerprints.changed([str(file)]) == set()
+    assert fingerprints.look(named=[file]).changed == set()
     os.utime(file, ns=(stamp, stamp + 1))
-    assert fingerprints.changed() == {file}
+    assert fingerprints.look().changed == {file}

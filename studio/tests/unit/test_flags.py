@@ -58,6 +58,7 @@ def test_each_flag_has_the_name_of_its_option() -> None:
             "f.json",
         ),
         *("-i", "webcam", "--python", "env", "--project", "dir", "--no-loop", "-v", "--watch", "a", "--watch", "b"),
+        *("--keep-weights", "--no-standby", "--standby-reserve", "512", "--replace", "hand-over"),
         *("--no-reload", "--preview", "sixel", "--preview-fps", "12.5", "--theme", "dark"),
     )
     assert name == "studio"
@@ -72,6 +73,10 @@ def test_each_flag_has_the_name_of_its_option() -> None:
         "loop": False,
         "verbose": True,
         "watch": ["a", "b"],
+        "keep-weights": True,
+        "standby": False,
+        "standby-reserve": 512,
+        "replace": "hand-over",
         "reload": False,
         "preview": "sixel",
         "preview-fps": 12.5,

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import re
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from ai_runner_studio.headless import PartialOutput, expected_frames, progress_of
 from ai_runner_studio.run_figures import RunFigures
+from ai_runner_studio.run_load import RunLoad
 from ai_runner_studio.run_report import RunError, RunInput, RunReport
 from ai_runner_studio.session import Load, Snapshot
 from ai_runner_studio.settings import Settings
 from runner.live.events import (
     LoadFailed,
+    LoadPlan,
+    LoadPlanned,
+    LoadStarted,
     LoadSucceeded,
+    LoadSuperseded,
     MetricsTaken,
     ParamsChanged,
     PipelineWarned,
@@ -55,6 +61,50 @@ class TestFigures:
             (1, "failed", {}),
             (2, "serving", {"import": 0.25}),
         ]
+
+    def test_a_load_says_what_happened_how_and_why(self) -> None:
+        figures = RunFigures()
+        plan = LoadPlan(level="process", way="hand-over", why="no room for two", memory="GPU", standby="spawn")
+        figures.add(
+            LoadSucceeded(
+                revision=3,
+                reason="back to revision 1",
+                files=("/p/a.py",),
+                plan=plan,
+                frames_lost=4,
+                memory_before_bytes=10,
+                memory_after_bytes=20,
+                vram_after_bytes=30,
+                restores=1,
+                total_s=0.5,
+            )
+        )
+        (load,) = figures.loads
+        assert asdict(load) == {
+            "revision": 3, "reason": "back to revision 1", "outcome": "serving", "steps": {}, "total_s": 0.5,
+            "files": ("/p/a.py",), "level": "process", "way": "hand-over", "why": "no room for two", "standby": "spawn",
+            "memory_before_bytes": 10, "memory_after_bytes": 20, "vram_before_bytes": None, "vram_after_bytes": 30,
+            "frames_lost": 4, "restores": 1,
+        }  # fmt: skip
+
+    def test_a_load_that_was_given_up_has_what_was_known_of_it(self) -> None:
+        figures = RunFigures()
+        plan = LoadPlan(level="code", way="in place")
+        figures.add(LoadStarted(revision=2, reason="saved a.py", files=("/p/a.py",), at=10.0))
+        figures.add(LoadPlanned(revision=2, plan=plan))
+        figures.add(LoadSuperseded(revision=2, at=10.25))
+        figures.add(LoadSuperseded(revision=3))
+        first, second = figures.loads
+        assert (first.reason, first.files, first.level, first.total_s) == ("saved a.py", ("/p/a.py",), "code", 0.25)
+        assert (second.reason, second.outcome, second.level) == ("", "superseded", "")
+
+    def test_new_code_that_was_taken_back_counts_as_failed_only(self) -> None:
+        figures = RunFigures()
+        report = ErrorReport("frame", "NameError", "name 'x' is not defined")
+        figures.add(LoadSucceeded(revision=1, reason="start"))
+        figures.add(LoadSucceeded(revision=2, reason="saved"))
+        figures.add(LoadFailed(revision=2, reason="saved", report=report, serving=1))
+        assert [(load.revision, load.outcome) for load in figures.loads] == [(1, "serving"), (2, "failed")]
 
     def test_params_and_warnings_are_the_latest_and_all(self) -> None:
         figures = RunFigures()
@@ -113,6 +163,18 @@ class TestReport:
         }
         described = (Path(__file__).parents[2] / "src/ai_runner_studio/run_report.py").read_text()
         assert all(f"\n    {key} " in described for key in document)
+
+    def test_every_key_of_a_load_is_described(self) -> None:
+        load = RunLoad(revision=1, reason="start", outcome="serving", steps={}, total_s=1.0)
+        report = RunReport(pipeline="a:B", input=RunInput("clip.mp4"), loads=(load,))
+        (document,) = json.loads(report.as_json())["loads"]
+        described = (
+            (Path(__file__).parents[2] / "src/ai_runner_studio/run_report.py").read_text().partition('"""\n\n')[0]
+        )
+        documented = (Path(__file__).parents[3] / "docs/run.md").read_text()
+        for key in document:
+            assert re.search(rf"^    {key}\b|, {key}\n", described, re.MULTILINE), key
+            assert f"`{key}`" in documented, key
 
     def test_the_summary_is_short(self) -> None:
         report = RunReport(

@@ -78,6 +78,9 @@ class TestEnvironment:
             ("AI_RUNNER_STUDIO_PREVIEW_FPS", "fast", "a number above 0"),
             ("AI_RUNNER_STUDIO_PREVIEW_FPS", "-1", "a number above 0"),
             ("AI_RUNNER_STUDIO_PREVIEW", "ascii", "one of auto, kitty, sixel, blocks, text"),
+            ("AI_RUNNER_STUDIO_REPLACE", "swap", "one of auto, overlap, hand-over"),
+            ("AI_RUNNER_STUDIO_STANDBY_RESERVE", "0", "a whole number above 0"),
+            ("AI_RUNNER_STUDIO_KEEP_WEIGHTS", "maybe", "true or false"),
             ("AI_RUNNER_STUDIO_FRAMES", "1.5", "a whole number above 0"),
             ("AI_RUNNER_STUDIO_PARAMS", "[1]", "a JSON object"),
         ],
@@ -88,6 +91,29 @@ class TestEnvironment:
         with pytest.raises(SettingsError, match=variable) as caught:
             studio(project, {variable: text})
         assert caught.value.hint == f"it must be {allowed}"
+
+
+class TestReloading:
+    def test_by_default_all_that_makes_it_quick_is_on(self, project: Path) -> None:
+        settings = studio(project)
+        assert (settings.keep_weights, settings.standby, settings.standby_reserve_mb) == (True, True, 1024)
+        assert (settings.reload, settings.replace) == (True, "auto")
+
+    def test_flags_environment_and_file_say_how(self, project: Path) -> None:
+        write(project, "standby-reserve = 2048\nreplace = 'overlap'\nstandby = true")
+        environ = {"AI_RUNNER_STUDIO_REPLACE": "hand-over", "AI_RUNNER_STUDIO_STANDBY": "no"}
+        settings = studio(project, environ, keep_weights=False)
+        assert (settings.keep_weights, settings.standby, settings.standby_reserve_mb) == (False, False, 2048)
+        assert settings.replace == "hand-over"
+
+    @pytest.mark.parametrize("flags", [{"replace": "swap"}, {"standby_reserve": -1}])
+    def test_a_wrong_flag_is_refused(self, project: Path, flags: dict[str, Any]) -> None:
+        with pytest.raises(UsageError, match=r"--(replace|standby-reserve) is"):
+            studio(project, **flags)
+
+    def test_a_run_passes_over_them_in_the_file(self, project: Path) -> None:
+        write(project, "keep-weights = true\nstandby-reserve = 10")
+        assert headless(project).reload is False
 
 
 class TestPaths:

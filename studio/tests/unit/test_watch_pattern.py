@@ -60,6 +60,26 @@ def test_folders_are_given_so_that_new_files_are_seen(project: Path) -> None:
     assert set(WatchPattern.parse("deep/**/*.x", project).find().folders) == {project / "deep", project / "deep/er"}
 
 
+def test_a_folder_that_is_not_there_yet_is_given_too(project: Path) -> None:
+    found = WatchPattern.parse("later/**/*.glsl", project).find()
+    assert (found.files, found.folders) == ((), (project / "later",))
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "expected"),
+    [
+        ("*.json", "a.json", True),
+        ("*.json", "deep/a.json", False),
+        ("**/*.json", "deep/a.json", True),
+        ("*", "a.json~", False),
+        ("a.json", "a.json", True),
+        ("deep/*", "a.json", False),
+    ],
+)
+def test_one_path_is_told_apart_without_a_search(project: Path, text: str, path: str, expected: bool) -> None:
+    assert WatchPattern.parse(text, project).matches(project / path) is expected
+
+
 def test_a_data_set_is_cut(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch_pattern, "MOST_FOLDERS", 1)
     found = WatchPattern.parse("**", project).find()

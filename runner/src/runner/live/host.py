@@ -22,7 +22,8 @@ from .api.hub import EventHub
 from .events import Event, HostStarted, LoadSucceeded
 from .pipelines.spec import PipelineSpec
 from .process.guardian import ProcessGuardian
-from .process.policy import RestartPolicy
+from .process.policy import PLAIN_RELOADS, ReloadOptions, RestartPolicy
+from .process.revision import LoadRequest
 from .streamer.protocol.protocol import SourceInfo, StreamProtocol, StreamRequest
 from .streamer.streamer import PipelineStreamer
 from .trickle.frame import DEFAULT_HEIGHT, DEFAULT_WIDTH
@@ -44,12 +45,13 @@ class RunnerHost:
         spec: PipelineSpec,
         policy: RestartPolicy,
         *,
+        options: ReloadOptions = PLAIN_RELOADS,
         protocol: str = "local",
         taps: bool = False,
         verbose: bool = False,
     ) -> None:
         self.hub = EventHub()
-        self.guardian = ProcessGuardian(spec, policy, self._emit, verbose=verbose)
+        self.guardian = ProcessGuardian(spec, policy, self._emit, options=options, verbose=verbose)
         self.streamer = PipelineStreamer(self.guardian, self._emit, taps=taps)
         self.guardian.stop_stream = lambda: self._spawn(self.stop_stream())
         self._protocol = protocol
@@ -143,9 +145,9 @@ class RunnerHost:
             finally:
                 await self._start_stream(_plain(request))
 
-    def reload(self, reason: str, files: tuple[str, ...] = (), saved_ago_s: float = 0.0) -> None:
-        """Load the code that is on disk now, beside what serves."""
-        self.guardian.replace(reason, files, saved_ago_s)
+    def reload(self, request: LoadRequest) -> None:
+        """Load the code that is on disk now, into what serves or beside it."""
+        self.guardian.replace(request)
 
     def _emit(self, event: Event) -> None:
         self.hub.emit(event)

@@ -20,6 +20,7 @@ import stat
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -77,6 +78,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--studio", action="store_true", help="preview taps, restarts without limit, ends when standard input closes"
     )
+    reload = parser.add_argument_group("reloading")
+    reload.add_argument(
+        "--keep-weights", action="store_true", help="put new code into the running process where that is sound"
+    )
+    reload.add_argument("--standby", action="store_true", help="keep a process ready that has done the imports")
+    reload.add_argument(
+        "--standby-reserve", type=int, default=1024, metavar="MB", help="RAM to stay free beside it (%(default)s)"
+    )
+    reload.add_argument(
+        "--replace",
+        choices=("auto", "overlap", "hand-over"),
+        default="auto",
+        help="the old process serves until the new one is proven, or ends first; auto: by the free memory",
+    )
+    reload.add_argument("--snapshots", default="", metavar="DIR", help="keep what was loaded, to go back to")
     parser.add_argument("--load-timeout", type=float, default=180.0, metavar="S", help="default: %(default)s")
     return parser
 
@@ -172,13 +188,27 @@ async def _serve(options: argparse.Namespace, spec: PipelineSpec, listening: soc
     from dataclasses import replace
 
     from .host import RunnerHost
-    from .process.policy import PRODUCTION, STUDIO
+    from .process.policy import PRODUCTION, STUDIO, ReloadOptions
     from .process.segment import sweep_segments
 
     sweep_segments()
     policy = replace(STUDIO if options.studio else PRODUCTION, load_timeout_s=options.load_timeout)
-    host = RunnerHost(spec, policy, protocol=options.stream_protocol, taps=options.studio, verbose=options.verbose)
-    ending = _Ending(host, lambda: _remove(options.http_socket, with_folder=options.studio))
+    reload = ReloadOptions(
+        keep_weights=options.keep_weights,
+        standby=options.standby,
+        standby_min_free_bytes=options.standby_reserve << 20,
+        replace=options.replace,
+        snapshots=Path(options.snapshots) if options.snapshots else None,
+    )
+    host = RunnerHost(
+        spec,
+        policy,
+        options=reload,
+        protocol=options.stream_protocol,
+        taps=options.studio,
+        verbose=options.verbose,
+    )
+    ending = _Ending(host, lambda: _tidy(options))
     ending.watch(stdin=options.studio)
     telling = asyncio.create_task(_tell_processes(host)) if options.studio else None
     # The process first: it imports torch while the web framework is imported here.
@@ -301,15 +331,21 @@ def _url(listening: socket.socket) -> str:
     return f"unix:{address}" if isinstance(address, str) else f"http://{address[0]}:{address[1]}"
 
 
-def _remove(path: str, *, with_folder: bool) -> None:
-    """Remove the socket and, if the studio made one for it, its folder."""
-    if not path:
+def _tidy(options: argparse.Namespace) -> None:
+    """Remove what was kept, the socket and, if the studio made one for it, its folder."""
+    if options.snapshots:
+        from .code.store import SnapshotStore
+
+        with contextlib.suppress(OSError):
+            SnapshotStore(Path(options.snapshots)).prune(())
+            os.rmdir(options.snapshots)
+    if not options.http_socket:
         return
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-    if with_folder:
+        os.unlink(options.http_socket)
+    if options.studio:
         with contextlib.suppress(OSError):  # not empty: not made for this
-            os.rmdir(os.path.dirname(path))
+            os.rmdir(os.path.dirname(options.http_socket))
 
 
 if __name__ == "__main__":

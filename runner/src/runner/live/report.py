@@ -14,6 +14,7 @@ import sysconfig
 import textwrap
 import traceback
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -135,6 +136,7 @@ _RUNNER = (
 )
 
 
+@lru_cache(maxsize=16384)  # asked of every module at every reload
 def is_user_file(path: str) -> bool:
     """Whether a source file belongs to the user: not the standard library, site-packages or this runtime."""
     if not path or path.startswith("<"):

@@ -15,12 +15,16 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
-from ..option import PREVIEW_MODES
+from ..option import PREVIEW_MODES, REPLACE_WAYS
 from ..sources.names import complete_input
 
 
 def _complete_preview(incomplete: str) -> list[str]:
     return [mode for mode in PREVIEW_MODES if mode.startswith(incomplete)]
+
+
+def _complete_replace(incomplete: str) -> list[str]:
+    return [way for way in REPLACE_WAYS if way.startswith(incomplete)]
 
 
 def _show_version(asked: bool) -> None:
@@ -100,6 +104,27 @@ class StudioFlags(Flags):
         typer.Option(metavar="GLOB", help="More files, folders or patterns to reload on. Repeatable."),
     ] = None
     reload: Annotated[bool | None, typer.Option("--reload/--no-reload", help="Load again when a file is saved.")] = None
+    keep_weights: Annotated[
+        bool | None,
+        typer.Option(
+            "--keep-weights/--no-keep-weights", help="Put changed code into the running process where that is sound."
+        ),
+    ] = None
+    standby: Annotated[
+        bool | None,
+        typer.Option("--standby/--no-standby", help="Keep a process ready that has done the third-party imports."),
+    ] = None
+    standby_reserve: Annotated[
+        int | None, typer.Option(metavar="MB", help="RAM that must stay free for the standby to be kept.")
+    ] = None
+    replace: Annotated[
+        str | None,
+        typer.Option(
+            metavar="|".join(REPLACE_WAYS),
+            help="Old process serves until the new one is proven, or ends first; auto: by the free memory.",
+            autocompletion=_complete_replace,
+        ),
+    ] = None
     preview: Annotated[
         str | None,
         typer.Option(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+import time
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 # Larger files (weights beside the code) are told apart by size and time alone: reading them would hold up a reload.
@@ -27,6 +28,19 @@ class Fingerprint:
     empty: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look at the watched files has found.
+
+    Attributes:
+        changed: files whose content is not what it was.
+        hollow: files that were there, with content, and are gone or empty now: perhaps in the middle of a save.
+    """
+
+    changed: set[Path] = field(default_factory=set)
+    hollow: set[Path] = field(default_factory=set)
+
+
 def take(path: Path, known: Fingerprint | None = None, look_inside: bool = False) -> Fingerprint | None:
     """The fingerprint of a file, None where there is no readable file.
 
@@ -36,7 +50,7 @@ def take(path: Path, known: Fingerprint | None = None, look_inside: bool = False
             system's clock have the same stamp.
     """
     try:
-        status = path.stat()
+        status = os.stat(path)
         stamp = (status.st_size, status.st_mtime_ns, status.st_ino)
         if known and known.stamp == stamp and not look_inside:
             return known
@@ -69,9 +83,9 @@ class Fingerprints:
 
         Args:
             newer_than: seconds since the epoch; a file that is new here and was written after that counts
-                as changed at the next `changed`.
+                as changed at the next `look`.
         """
-        now_s = _now_s()
+        now_s = time.time()
         known: dict[Path, Fingerprint | None] = {}
         for path in paths:
             if path in self._known:
@@ -85,49 +99,37 @@ class Fingerprints:
         self._known = known
 
     def add_missing(self, paths: Iterable[Path]) -> None:
-        """Watch these files too; a new one counts as changed at the next `changed`."""
+        """Watch these files too; a new one counts as changed at the next `look`."""
         for path in paths:
             self._known.setdefault(path, None)
 
-    def changed(self, touched: Iterable[str] = ()) -> set[Path]:
-        """Files whose content is not what it was; the new content is known from now on.
+    def look(self, paths: Iterable[Path] | None = None, named: Collection[Path] = ()) -> Look:
+        """Which files have another content; the new content is known from now on.
 
-        A file that is gone or empty now is left as it was: see `unsettled`.
+        A file that is gone or empty now is left as it was: see `settle`.
 
         Args:
-            touched: real paths that the file system has reported.
+            paths: look at these watched files only. None: at all.
+            named: files that the file system has named: their content is compared although their stamp is the same.
         """
-        named = set(touched)
-        found: set[Path] = set()
-        for path, known in self._known.items():
-            now = take(path, known, look_inside=bool(named) and os.path.realpath(path) in named)
+        found = Look()
+        for path in self._known if paths is None else paths:
+            known = self._known[path]
+            now = take(path, known, look_inside=path in named)
             if now is None or (now.empty and not (known and known.empty)):
+                if known and not known.empty:
+                    found.hollow.add(path)
                 continue
             if known is None or now.digest != known.digest:
-                found.add(path)
+                found.changed.add(path)
             self._known[path] = now
         return found
 
-    def unsettled(self) -> set[Path]:
-        """Files that were there, with content, and are gone or empty now: perhaps in the middle of a save."""
-        return {path for path, known in self._known.items() if known and not known.empty and _hollow(path)}
-
     def settle(self, paths: Iterable[Path]) -> set[Path]:
         """Take the state of these files as it is now; says which of them are still gone or empty."""
-        found = {path for path in paths if path in self._known and _hollow(path)}
-        for path in found:
-            self._known[path] = take(path)
+        found: set[Path] = set()
+        for path in paths:
+            if path in self._known and ((now := take(path)) is None or now.empty):
+                self._known[path] = now
+                found.add(path)
         return found
-
-
-def _hollow(path: Path) -> bool:
-    try:
-        return path.stat().st_size == 0
-    except OSError:
-        return True
-
-
-def _now_s() -> float:
-    import time
-
-    return time.time()

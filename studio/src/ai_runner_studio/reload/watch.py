@@ -9,22 +9,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from .fingerprint import Fingerprints
+from .dependencies import Dependencies
+from .file_system import file_system_of, file_systems
+from .fingerprint import Look
 from .folder_events import FolderEvents
-from .watch_pattern import MOST_FILES, MOST_FOLDERS, WatchPattern
+from .loop import LoopGuard
+from .watch_limit import why_not_watched
+from .watched_files import WatchedFiles
 
 LOOK_EVERY_S = 1.0  # without an event: also finds what a file system did not report
 POLL_EVERY_S = 0.3
 MISSED_BEFORE_POLLING = 2
-QUIET_S = 0.02  # after one changed file
-QUIET_MANY_S = 0.1  # after several: a checkout goes on for a while
+QUIET_S = 0.01  # after changed files, for others saved with them, or a formatter's second save
+QUIET_MANY_S = 0.1  # after more than `FEW` files: a checkout goes on for a while
+FEW = 5
+QUIET_MOST_S = 0.4
+RAPID_S = 0.2  # a change so soon after a report makes the quiet longer
 LONGEST_BURST_S = 1.0
 SETTLE_S = 0.2  # for a file that is gone or empty to come back
 
@@ -42,40 +50,40 @@ class _Woken:
 class Watcher:
     """Watches a changing set of files: ``async for changed in watcher: ...`` gives sets of paths.
 
-    One reader, one event loop. The iteration ends after `close`; a watch that fails turns into polling
-    and never ends it.
+    One reader, one event loop, which never waits for a disk: what asks the file system runs in a thread, one thing
+    after the other. The iteration ends after `close`; a watch that fails turns into polling and never ends it.
     """
 
     def __init__(
         self, project: Path, patterns: Sequence[str] = (), notice: Callable[[str], None] | None = None
     ) -> None:
         """Args: patterns: as given by ``--watch``. notice: gets a sentence for the user now and then."""
-        self._project = project
-        self._patterns = [WatchPattern.parse(text, project) for text in patterns]
         self._notice = notice or (lambda _sentence: None)
-        self._imported: set[Path] = set()
-        self._whole_project = False
-        self._fingerprints = Fingerprints()
-        self._pattern_folders: set[Path] = set()
-        self._folders: set[Path] = set()
+        self._files = WatchedFiles(project, patterns)
+        self._dependencies = Dependencies(project)
+        self._guard = LoopGuard(self._notice)
+        self._orders: deque[Callable[[], object]] = deque([partial(self._files.find, time.time())])
+        self._load_began_at = 0.0
         self._events: FolderEvents | None = None
         self._watched: frozenset[_Identity] = frozenset()
-        self._polling = False
+        self._refused = False
+        self._look_every_s = LOOK_EVERY_S
+        self._said: set[str] = set()
         self._missed = 0
-        self._cut_said = False
+        self._reported_at = float("-inf")
+        self._rapid = 0
         self._wake = asyncio.Event()
         self._closed = False
-        self._find_files()
 
     @property
     def watching(self) -> int:
-        """How many files a save of which is reported."""
-        return len(self._fingerprints)
+        """How many files a save of which is reported, as far as is known by now."""
+        return len(self._files)
 
     @property
     def polling(self) -> bool:
-        """Whether the file system is looked at regularly because it gives no events."""
-        return self._polling
+        """Whether the files are looked at often because not every change is told of by an event."""
+        return self._refused or self._look_every_s < LOOK_EVERY_S
 
     def watch_files(self, files: Iterable[Path], loaded_at: float | None = None) -> None:
         """Watch exactly these files, and those of the patterns.
@@ -85,16 +93,31 @@ class Watcher:
             loaded_at: when that process began to import (seconds since the epoch): what was saved after
                 that, before it was watched, is reported. None: what is there now counts as known.
         """
-        self._imported = {Path(os.path.abspath(file)) for file in files}
-        self._find_files(loaded_at)
-        self._wake.set()
+        since = time.time() if loaded_at is None else loaded_at
+        self._order(partial(self._files.set_imported, tuple(files), since))
 
     def watch_project(self, on: bool, loaded_at: float | None = None) -> None:
         """Watch all Python files of the project too: after a first load that failed, the imports are not known."""
-        if on != self._whole_project:
-            self._whole_project = on
-            self._find_files(loaded_at)
-            self._wake.set()
+        self._order(partial(self._files.set_whole_project, on, loaded_at))
+
+    def load_began(self) -> None:
+        """The pipeline process begins to import: what is written from here on may be its own doing."""
+        self._load_began_at = time.time()
+        self._guard.load_began(time.monotonic())
+
+    def load_ended(self, failed: bool = False) -> None:
+        """The load begun last has succeeded, failed, or been superseded.
+
+        Args:
+            failed: it may have missed a file that is yet to come: new Python files of the project are reported too,
+                until a load ends otherwise.
+        """
+        self._guard.load_ended(time.monotonic())
+        self._order(partial(self._files.expect_new, self._load_began_at if failed else None))
+
+    def follow_again(self) -> None:
+        """Follow the files again that were let go because each load wrote them anew."""
+        self._guard.follow_again()
 
     async def close(self) -> None:
         """End the iteration promptly. Safe to call twice."""
@@ -110,10 +133,23 @@ class Watcher:
             woken = await self._listen()
             if woken.reason == "event":
                 self._missed = 0
-            changed = await self._collect(woken)
+            changed = await self._burst(await self._look(woken))
+            changed |= self._guard.release() if changed else self._guard.due(time.monotonic())
             if changed and not self._closed:
+                self._reported_at = time.monotonic()
                 return changed
         raise StopAsyncIteration
+
+    def _order(self, work: Callable[[], object]) -> None:
+        """Have something done with the watched files before they are looked at next."""
+        self._orders.append(work)
+        self._wake.set()
+
+    def _obey(self) -> None:
+        while self._orders:
+            self._orders.popleft()()
+
+    # being woken
 
     async def _listen(self) -> _Woken:
         """Wait for something to happen."""
@@ -126,19 +162,20 @@ class Watcher:
             await self._sleep(POLL_EVERY_S)
             return _Woken("time")
         try:
-            touched = await self._wait_for_event()
+            touched = await self._wait_for_event(self._events)
         except (OSError, RuntimeError) as error:
-            self._poll_from_now_on(str(error))
+            self._poll_from_now_on(error)
             return _Woken("changes may have been missed")
         return _Woken("event" if touched else "asked to" if self._wake.is_set() else "time", touched)
 
-    async def _wait_for_event(self) -> set[str]:
+    async def _wait_for_event(self, events: FolderEvents) -> set[str]:
         """Paths touched; empty when the watched set changed or the time was up."""
-        assert self._events is not None
-        event = asyncio.create_task(self._events.wait())
+        due = self._guard.next_due()
+        event = asyncio.create_task(events.wait())
         wake = asyncio.create_task(self._wake.wait())
         try:
-            await asyncio.wait({event, wake}, return_when=asyncio.FIRST_COMPLETED)
+            timeout = None if due is None else max(0.0, due - time.monotonic())
+            await asyncio.wait({event, wake}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             return event.result() if event.done() else set()
         finally:
             for task in (event, wake):
@@ -150,91 +187,100 @@ class Watcher:
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._wake.wait(), seconds)
 
-    async def _collect(self, woken: _Woken) -> set[Path]:
-        """What has changed by now, and what goes on changing in the same burst."""
-        if woken.reason == "time" or not woken.touched <= self._known_names():
-            self._find_new_files()
-        changed = self._fingerprints.changed(map(os.path.realpath, woken.touched))
-        if changed and woken.reason == "time" and self._events is not None:
+    # looking
+
+    async def _look(self, woken: _Woken) -> Look:
+        touched = woken.touched if woken.reason == "event" else None
+        look, sentences = await asyncio.to_thread(self._look_at_disk, touched)
+        for sentence in sentences:
+            self._notice(sentence)
+        self._say_once(self._files.left_out)
+        if look.changed and woken.reason == "time" and not self.polling:
             self._count_missed()
-        deadline = time.monotonic() + LONGEST_BURST_S
-        unsettled = self._fingerprints.unsettled()
-        while (changed or unsettled) and not self._closed and time.monotonic() < deadline:
-            await asyncio.sleep(SETTLE_S if unsettled else QUIET_S if len(changed) == 1 else QUIET_MANY_S)
-            self._find_new_files()
-            more = self._fingerprints.changed()
-            still = self._fingerprints.settle(unsettled & self._fingerprints.unsettled())
-            unsettled = self._fingerprints.unsettled()
-            if not (more or still or unsettled):
+        return look
+
+    def _look_at_disk(self, touched: set[str] | None) -> tuple[Look, list[str]]:
+        asks = touched is None or any(map(self._dependencies.may_be, touched))
+        return self._look_at_files(touched), self._dependencies.look() if asks else []
+
+    def _look_at_files(self, touched: set[str] | None = None) -> Look:
+        self._obey()
+        return self._files.look(touched)
+
+    async def _burst(self, look: Look) -> set[Path]:
+        """What has changed, and what goes on changing in the same burst."""
+        began = changed_at = now = time.monotonic()
+        changed = self._guard.sift(look.changed, now)
+        if changed:
+            self._rapid = min(self._rapid + 1, 10) if now - self._reported_at < RAPID_S else 0
+        hollow = dict.fromkeys(look.hollow - self._guard.held(), now)
+        while (changed or hollow) and not self._closed and now - began < LONGEST_BURST_S:
+            settling = any(now - since < SETTLE_S for since in hollow.values())
+            if not settling and now - changed_at >= self._quiet_s(len(changed)):
                 break
-            changed |= more | still
-        return changed
+            await asyncio.sleep(QUIET_S)
+            look = await asyncio.to_thread(self._look_at_files)
+            now = time.monotonic()
+            if more := self._guard.sift(look.changed, now):
+                changed_at = now
+                changed |= more
+            hollow = {path: hollow.get(path, now) for path in look.hollow - self._guard.held()}
+        gone = [path for path, since in hollow.items() if now - since >= SETTLE_S]
+        return changed | await asyncio.to_thread(self._files.settle, gone) if gone else changed
+
+    def _quiet_s(self, files: int) -> float:
+        """How long nothing may change before a burst is over: longer for many files, and for one report after another.
+
+        A tool that goes on saving is thus reported ever more seldom, and a single save at once.
+        """
+        shortest = QUIET_S if files <= FEW else QUIET_MANY_S
+        return max(shortest, min(QUIET_S * (1 << self._rapid), QUIET_MOST_S))
 
     def _count_missed(self) -> None:
-        """A change that no event told of. A file system that tells of none is polled."""
+        """A change that no event told of. A file system that tells of none is looked at often."""
         self._missed += 1
         if self._missed >= MISSED_BEFORE_POLLING:
-            self._poll_from_now_on("this file system reports no changes")
+            self._look_often("this file system does not report every change")
 
-    # which files, which folders
-
-    def _find_files(self, newer_than: float | None = None) -> None:
-        self._fingerprints.set_paths(self._imported | self._matching(), newer_than)
-        self._set_folders()
-
-    def _find_new_files(self) -> None:
-        if self._patterns or self._whole_project:
-            self._fingerprints.add_missing(self._matching())
-            self._set_folders()
-
-    def _matching(self) -> set[Path]:
-        patterns = list(self._patterns)
-        if self._whole_project:
-            patterns.append(WatchPattern(self._project, "**/*.py"))
-        files: set[Path] = set()
-        self._pattern_folders = set()
-        for pattern in patterns:
-            found = pattern.find()
-            files.update(found.files)
-            self._pattern_folders.update(found.folders)
-            if found.cut and not self._cut_said:
-                self._cut_said = True
-                self._notice(f"watching only the first {MOST_FOLDERS} folders / {MOST_FILES} files of {pattern.base}")
-        return files
-
-    def _set_folders(self) -> None:
-        """Folders to watch: of each file, and of what it links to."""
-        self._folders = set(self._pattern_folders)
-        for path in self._fingerprints.paths():
-            self._folders.add(path.parent)
-            self._folders.add(Path(os.path.realpath(path)).parent)
-
-    def _known_names(self) -> set[str]:
-        return set(map(str, self._fingerprints.paths()))
+    # being told
 
     async def _set_watches(self) -> bool:
         """Watch the folders that are to be watched now. True if the watches are new: changes may have been missed."""
-        if self._polling or self._closed:
+        if self._refused or self._closed:
             await self._stop_events()
             return False
-        # Where a folder is gone, its nearest parent tells when it comes back.
-        folders = {_nearest_existing(folder) for folder in self._folders}
-        # A folder that was removed and made again is another one, although it has the same name.
-        watched = frozenset(filter(None, map(_identity, folders)))
+        folders, watched = await asyncio.to_thread(self._folders)
         if watched == self._watched and (self._events is not None or not watched):
             return False
         await self._stop_events()
+        await self._expect_silence(folders)
         self._watched = watched
         return await self._start_events(folders) if folders else False
 
+    def _folders(self) -> tuple[set[Path], frozenset[_Identity]]:
+        self._obey()
+        wanted = self._files.folders.union(self._dependencies.folders)
+        # Where a folder is gone, its nearest parent tells when it comes back.
+        folders = {_nearest_existing(folder) for folder in wanted}
+        # A folder that was removed and made again is another one, although it has the same name.
+        return folders, frozenset(filter(None, map(_identity, folders)))
+
+    async def _expect_silence(self, folders: Iterable[Path]) -> None:
+        """Look often where folders are shared with other systems, whose changes are not reported."""
+        mounted = await asyncio.to_thread(file_systems)
+        found = await asyncio.to_thread(lambda: {file_system_of(folder, mounted) for folder in folders})
+        for system in found:
+            if system is not None and system.is_shared:
+                self._look_often(f"{system.mounted_at} ({system.kind}) does not report every change")
+
     async def _start_events(self, folders: set[Path]) -> bool:
-        events = FolderEvents(folders, LOOK_EVERY_S)
+        events = FolderEvents(folders, self._look_every_s)
         try:
             await events.start()
         except (OSError, RuntimeError) as error:
             await events.stop()
             if all(map(_identity, folders)):  # else one has just gone: try again without it
-                self._poll_from_now_on(str(error))
+                self._poll_from_now_on(error)
             return True
         self._events = events
         return True
@@ -244,10 +290,20 @@ class Watcher:
         if events is not None:
             await events.stop()
 
-    def _poll_from_now_on(self, why: str) -> None:
-        if not self._polling:
-            self._polling = True
-            self._notice(f"files are looked at every {POLL_EVERY_S:g} s, because {why}")
+    def _poll_from_now_on(self, error: Exception) -> None:
+        self._refused = True
+        self._look_often(why_not_watched(error))
+
+    def _look_often(self, why: str) -> None:
+        if self._look_every_s > POLL_EVERY_S:
+            self._look_every_s = POLL_EVERY_S
+            self._watched = frozenset()  # set them anew, with this time
+        self._say_once(f"files are looked at every {POLL_EVERY_S:g} s: {why}")
+
+    def _say_once(self, sentence: str) -> None:
+        if sentence and sentence not in self._said:
+            self._said.add(sentence)
+            self._notice(sentence)
 
 
 def _nearest_existing(folder: Path) -> Path:

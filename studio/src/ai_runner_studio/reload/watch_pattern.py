@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 # Names that no one edits by hand, and what editors leave beside a file while it is being saved.
@@ -58,18 +59,26 @@ class WatchPattern:
         """The files that match now. Hidden folders, caches and virtual environments are left out."""
         if not self.glob:
             return Found((self.base,), ())
-        matches = _regex(self.glob)
+        if not self.base.is_dir():
+            return Found((), (self.base,))
         files: list[Path] = []
         folders: list[Path] = []
         for folder, names in _walk(self.base, deep="**" in self.glob or "/" in self.glob):
             folders.append(folder)
             for name in names:
-                path = folder / name
-                if matches.fullmatch(path.relative_to(self.base).as_posix()) and not _IGNORED_FILE.search(name):
-                    files.append(path)
+                if self.matches(folder / name):
+                    files.append(folder / name)
             if len(folders) >= MOST_FOLDERS or len(files) >= MOST_FILES:
                 return Found(tuple(files), tuple(folders), cut=True)
         return Found(tuple(files), tuple(folders))
+
+    def matches(self, path: Path) -> bool:
+        """Whether `path` is one that this names, if it is a file in a folder that `find` would enter."""
+        if not self.glob:
+            return path == self.base
+        if not path.is_relative_to(self.base) or _IGNORED_FILE.search(path.name):
+            return False
+        return _regex(self.glob).fullmatch(path.relative_to(self.base).as_posix()) is not None
 
 
 def _walk(base: Path, deep: bool) -> Iterator[tuple[Path, list[str]]]:
@@ -84,6 +93,7 @@ def _is_ignored(folder: str, name: str) -> bool:
     return os.path.exists(os.path.join(folder, name, "pyvenv.cfg"))
 
 
+@lru_cache(maxsize=64)
 def _regex(glob: str) -> re.Pattern[str]:
     """A glob with ``**`` as a regular expression; `fnmatch` lets ``*`` cross folders and knows no ``**``."""
     out = ""

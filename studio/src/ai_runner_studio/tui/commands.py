@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 # name, sentence, action, "app" or "main" for where the action lives
 COMMANDS = (
     ("Reload the pipeline", "Load it anew now, as if a file had been saved", "reload", "main"),
+    ("Reload in a fresh process", "Also where the code would fit into the running one", "reload_whole", "main"),
+    ("Back to the last good revision", "Run the good revision before the one that serves", "go_back", "main"),
+    ("Show differences", "What is on disk now, against what serves", "differences", "main"),
+    ("Weights kept or not", "Put changed code into the running process, or start a fresh one", "keep_weights", "main"),
+    ("Standby on or off", "Keep a process ready that has done the imports, or do not", "standby", "main"),
     ("Pause or resume", "Hold the input, or let it go on", "pause", "main"),
     ("Open an input", "Another file, camera, pattern, URL or sample, while the pipeline goes on", "open_input", "main"),
     ("Next preview mode", "Draw the pictures by kitty graphics, sixel, half-blocks or text", "preview_mode", "main"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -18,6 +18,7 @@ from ... import __version__
 from ...errors import ParamsError, RunnerError
 from ..events import encode
 from ..host import RunnerHost
+from ..process.revision import LoadRequest
 from ..process.status import PipelineStatus
 from ..streamer.protocol.protocol import Policy, StreamRequest
 
@@ -56,6 +57,20 @@ class ReloadBody(BaseModel):
     reason: str = "asked for"
     files: list[str] = Field(default_factory=list)
     saved_ago_s: float = Field(default=0.0, ge=0, le=3600)
+    level: Literal["auto", "process"] = "auto"
+
+
+class RevertBody(BaseModel):
+    """The good revision whose code is wanted again."""
+
+    revision: int = Field(ge=1)
+
+
+class ReloadOptionsBody(BaseModel):
+    """How reloads are done from now on; what is left out stays."""
+
+    keep_weights: bool | None = None
+    standby: bool | None = None
 
 
 class PauseBody(BaseModel):
@@ -111,7 +126,18 @@ def _studio_routes(app: FastAPI, host: RunnerHost) -> None:
 
     @app.post("/api/reload")
     async def reload(body: ReloadBody) -> dict[str, Any]:
-        host.reload(body.reason, tuple(body.files), body.saved_ago_s)
+        whole = body.level == "process"
+        host.reload(LoadRequest(body.reason, tuple(body.files), saved_ago_s=body.saved_ago_s, whole=whole))
+        return {}
+
+    @app.post("/api/revert")
+    async def revert(body: RevertBody) -> dict[str, Any]:
+        host.guardian.revert(body.revision)
+        return {}
+
+    @app.post("/api/reload-options")
+    async def reload_options(body: ReloadOptionsBody) -> dict[str, Any]:
+        host.guardian.set_options(keep_weights=body.keep_weights, standby=body.standby)
         return {}
 
     @app.get("/api/events")

@@ -18,12 +18,13 @@ import time
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import replace
-from importlib.machinery import SourceFileLoader
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ParamsError, RunnerError
-from ..report import ErrorReport, Phase, code_around, is_user_file, report_exception, returning_line
+from ..report import ErrorReport, Phase, report_exception
 from .channel import ChildChannel
+from .forking import serve_template
 from .messages import (
     Boot,
     Flushed,
@@ -36,21 +37,28 @@ from .messages import (
     LoadFailed,
     LogLine,
     Message,
+    ModulesSeen,
     OutputWarned,
     ParamsApplied,
     ParamsRefused,
     ParamsReloaded,
     ParamsSent,
+    PatchCode,
     RingOpened,
     SourcesSeen,
     StepEntered,
     Stop,
     StreamDrained,
     StreamOpened,
+    Warm,
+    Warmed,
 )
-from .sources import failed_sources, imported_sources
+from .patches import Patches, output_report
+from .sources import failed_sources, imported_sources, runtime_modules
+from .warm import warm_up
 
 if TYPE_CHECKING:
+    from ..code.source import SourceFile, Sources
     from ..pipelines import BaseParams, Pipeline
     from ..trickle.frame import RawFrame, VideoFrame
     from .ring import FrameRing
@@ -66,12 +74,12 @@ def main(boot: Boot) -> None:
     # Between frames torch's threads sleep instead of spinning, which at 30 fps is 15 ms of CPU per frame for
     # nothing, taken from everybody else. Read by OpenMP when torch is loaded; the user's own setting counts.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.setsid()  # own process group: a Ctrl-C in the terminal is the host's affair
-    _die_with(boot.parent_pid)
+    _settle_in(boot)
+    if boot.template:
+        boot = serve_template(boot)
+        _settle_in(boot)
     channel = ChildChannel(boot.control)
-    _redirect_output(boot)
     _send_logs(channel, boot.verbose)
-    _compile_user_files_afresh()
     child = PipelineChild(channel)
     threading.Thread(target=_beat, args=(channel, child), name="heartbeat", daemon=True).start()
     code = 1
@@ -82,6 +90,12 @@ def main(boot: Boot) -> None:
     # Not sys.exit: Python's and torch's own shutdown takes 0.4 s and frees nothing that the kernel does not.
     _flush_output()
     os._exit(code)
+
+
+def _settle_in(boot: Boot) -> None:
+    os.setsid()  # own process group: a Ctrl-C in the terminal is the host's affair
+    _die_with(boot.parent_pid)
+    _redirect_output(boot)
 
 
 def _die_with(parent_pid: int) -> None:
@@ -138,23 +152,6 @@ def _send_logs(channel: ChildChannel, verbose: bool) -> None:
         logging.getLogger(noisy).setLevel(logging.INFO)
 
 
-def _compile_user_files_afresh() -> None:
-    """Never run a user's module from a cached .pyc: what is on disk is what runs.
-
-    A .pyc is matched to its source by size and mtime in whole seconds, so of two saves within one
-    second the second could go unseen. A loader that cannot tell the times of a file neither reads
-    nor writes its .pyc.
-    """
-    original = SourceFileLoader.path_stats
-
-    def path_stats(self: SourceFileLoader, path: str) -> Any:
-        if is_user_file(path):
-            raise OSError("times of user files are not looked at")
-        return original(self, path)
-
-    SourceFileLoader.path_stats = path_stats  # type: ignore[method-assign]
-
-
 def _beat(channel: ChildChannel, child: PipelineChild) -> None:
     """The heartbeat thread."""
     while not channel.wait_hangup(HEARTBEAT_S):
@@ -181,7 +178,7 @@ class PipelineChild:
         self.last_turn = time.monotonic()
         self._channel = channel
         self._load: asyncio.Queue[Load] = asyncio.Queue()
-        self._frames: asyncio.Queue[FrameSent | StreamDrained] = asyncio.Queue()
+        self._frames: asyncio.Queue[FrameSent | StreamDrained | PatchCode] = asyncio.Queue()
         self._params: asyncio.Queue[ParamsSent] = asyncio.Queue()
         self._stopping = asyncio.Event()
         self._input_rings: dict[int, FrameRing] = {}
@@ -193,7 +190,10 @@ class PipelineChild:
         self._resolution = (0, 0)
         self._resolution_request = ""
         self._checked = False
+        self._code: Sources
+        self._patches: Patches
         self._sources: tuple[str, ...] = ()
+        self._modules = 0
 
     async def run(self) -> int:
         """Serve until the host says stop; the exit code."""
@@ -206,6 +206,7 @@ class PipelineChild:
         if load is None or not await self._load_pipeline(load):
             return 0 if load is None else 1
         tasks = [asyncio.create_task(work()) for work in (self._feed, self._drain, self._update, self._report_sources)]
+        self._patches.own_tasks = tuple(tasks)
         stopping = asyncio.create_task(self._stopping.wait())
         await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
         for task in (*tasks, turning):
@@ -231,7 +232,7 @@ class PipelineChild:
 
     def _dispatch(self, message: Message) -> None:
         match message:
-            case FrameSent() | StreamDrained():
+            case FrameSent() | StreamDrained() | PatchCode():
                 self._frames.put_nowait(message)
             case FrameTaken(ring, slot):
                 self._output.free(ring, slot)
@@ -242,6 +243,9 @@ class PipelineChild:
             case StreamOpened(request_id):
                 self._request_id = request_id
                 self._inputs.clear()
+            case Warm(modules):
+                warm_up(modules)
+                self._channel.send(Warmed())
             case Load():
                 self._load.put_nowait(message)
             case Stop():
@@ -263,6 +267,7 @@ class PipelineChild:
             from ..pipelines.spec import PipelineSpec
 
             self._channel.send(StepEntered("import"))
+            self._code = _user_code(load)
             spec = PipelineSpec.model_validate_json(load.spec)
             params_class = load_params_class(spec)
             phase = "import"
@@ -282,11 +287,12 @@ class PipelineChild:
             self._pipeline = pipeline_class()
             await self._pipeline.initialize(**params)
         except BaseException as error:
-            self._send_sources(failed_sources(load.spec, error))
+            self._channel.send(SourcesSeen(failed_sources(load.spec, error)))
             self._channel.send(LoadFailed(_load_report(error, phase)))
             return False
         self._params_class = params_class
         self._take_params(parsed)
+        self._patches = Patches(self._channel, self._code, self._pipeline)
         self._send_sources(imported_sources())
         self._channel.send(self._loaded(parsed, dropped))
         return True
@@ -316,34 +322,67 @@ class PipelineChild:
 
     async def _report_sources(self) -> None:
         """Imports that happen later (in the first frame, say) are watched too."""
-        modules = len(sys.modules)
         while True:
             await asyncio.sleep(1.0)
-            if len(sys.modules) != modules:
-                modules = len(sys.modules)
+            if len(sys.modules) != self._modules:
+                self._modules = len(sys.modules)
                 self._send_sources(imported_sources())
+                self._channel.send(ModulesSeen(runtime_modules()))
 
     def _send_sources(self, files: tuple[str, ...]) -> None:
         if files != self._sources:
             self._sources = files
-            self._channel.send(SourcesSeen(files))
+            self._channel.send(SourcesSeen(files, self._loaded_files()))
+
+    def _loaded_files(self) -> tuple[SourceFile, ...]:
+        try:
+            return self._code.files()
+        except OSError as error:
+            logging.warning("no snapshot of the code is kept: %s", error)
+            return ()
 
     # ---- frames ----------------------------------------------------------------------------
 
     async def _feed(self) -> None:
-        """Frames into the pipeline, one after the other."""
+        """Frames into the pipeline, one after the other; new code between two of them."""
         while True:
             message = await self._frames.get()
-            if isinstance(message, StreamDrained):
-                await self._flush()
-                continue
-            try:
-                frame = self._take_frame(message)
-                await self._pipeline.put_video_frame(frame, message.request_id)
-            except Exception as error:
+            match message:
+                case FrameSent():
+                    await self._put(message)
+                case StreamDrained():
+                    await self._flush()
+                case PatchCode():
+                    if await self._patches.apply(message.number):
+                        self._send_patched()
+
+    async def _put(self, message: FrameSent) -> None:
+        try:
+            await self._put_once(message)
+        except Exception as error:
+            if self._patches.failed(error):
+                await self._put_again(message)
+            else:
                 self._channel.send(FrameFailed(report_exception(error, "frame")))
-            finally:
-                self._channel.send(FrameTaken(message.ring, message.slot))
+        finally:
+            self._channel.send(FrameTaken(message.ring, message.slot))
+
+    async def _put_once(self, message: FrameSent) -> None:
+        frame = self._take_frame(message)
+        self._patches.frame_taken(frame.timestamp)
+        await self._pipeline.put_video_frame(frame, message.request_id)
+
+    async def _put_again(self, message: FrameSent) -> None:
+        """The frame at which new code was taken back: the code before it can do it."""
+        try:
+            await self._put_once(message)
+        except Exception as error:
+            self._channel.send(FrameFailed(report_exception(error, "frame")))
+
+    def _send_patched(self) -> None:
+        self._checked = False
+        self._sources = ()
+        self._send_sources(imported_sources())
 
     def _take_frame(self, message: FrameSent) -> VideoFrame:
         from ..trickle.frame import VideoFrame
@@ -376,8 +415,11 @@ class PipelineChild:
             try:
                 output = await self._pipeline.get_processed_video_frame()
                 await self._send_output(output)
+                self._patches.output_sent(output.timestamp)
             except Exception as error:
-                self._channel.send(FrameFailed(_output_report(error, self._pipeline)))
+                if self._patches.failed(error):
+                    continue
+                self._channel.send(FrameFailed(output_report(error, self._pipeline)))
                 await asyncio.sleep(0.02)  # one that fails at once must not spin
 
     async def _send_output(self, output: Any) -> None:
@@ -513,15 +555,11 @@ class OutputRing:
         self._channel.send(RingOpened(self.number, self._ring.name))
 
 
-def _output_report(error: Exception, pipeline: Pipeline) -> ErrorReport:
-    """An output that is no frame has no traceback into user code: point at where it was returned."""
-    from .tensor import OutputError
+def _user_code(load: Load) -> Sources:
+    from ..code.source import Sources
+    from ..code.store import SnapshotStore
 
-    report = report_exception(error, "frame")
-    if report.file or not isinstance(error, OutputError):
-        return report
-    file, line = returning_line(getattr(pipeline, "target", None) or type(pipeline).get_processed_video_frame)
-    return replace(report, file=file, line=line, code=code_around(file, line))
+    return Sources.install(SnapshotStore(Path(load.store)) if load.store else None, load.snapshot)
 
 
 def _converter() -> Any:

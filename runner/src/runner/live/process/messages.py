@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection
 from socket import socket
 from typing import Any
 
+from ..code.source import SourceFile
 from ..report import ErrorReport
 
 # ---- either way ------------------------------------------------------------------------------
@@ -46,13 +47,39 @@ class FrameTaken:
 
 @dataclass(frozen=True)
 class Boot:
-    """Passed to the process at its start: its ends of the socket and of the stdout and stderr pipes."""
+    """Passed to the process at its start: its ends of the socket and of the stdout and stderr pipes.
+
+    `template`: it is to import what it is told to and fork from then on, instead of loading a pipeline.
+    """
 
     control: socket
     stdout: Connection
     stderr: Connection
     parent_pid: int
     verbose: bool
+    template: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Preload:
+    """To a template: import these modules (third-party ones, by name); answered by `Preloaded`."""
+
+    modules: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """To a template: fork a pipeline process; answered by `Forked`.
+
+    Three descriptors come with it: the new process' ends of its socket, stdout and stderr.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Warm:
+    """Do what can be done before there is a pipeline: import these modules, run the conversions once."""
+
+    modules: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +87,22 @@ class Load:
     """Import the pipeline and initialize it.
 
     `spec` is a `PipelineSpec` as JSON. `strict`: a refused param fails the load; otherwise it is
-    dropped and named, and the rest applied (params that come from an earlier revision).
+    dropped and named, and the rest applied (params that come from an earlier revision). `store`: folder
+    of the snapshot store, "" for none. `snapshot`: these sources are loaded instead of what is on disk.
     """
 
     spec: str
     params: dict[str, Any]
     strict: bool = True
+    store: str = ""
+    snapshot: tuple[SourceFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PatchCode:
+    """Put the code that is on disk now into the running pipeline; answered by `CodePatched` or `PatchFailed`."""
+
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +166,77 @@ class LoadFailed:
 
 @dataclass(frozen=True, slots=True)
 class SourcesSeen:
-    """All of the user's source files that this process has imported so far; absolute, real paths."""
+    """All of the user's source files that this process has imported so far; absolute, real paths.
+
+    `loaded`: those of them that were loaded whole, with what they held then.
+    """
 
     files: tuple[str, ...]
+    loaded: tuple[SourceFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModulesSeen:
+    """Modules that this process has imported and that are not the user's, in the order of their import."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Preloaded:
+    """A template has imported what it was told to.
+
+    `forks`: whether it is safe to fork it; `reason` says why not. `modules`: how many it has imported.
+    """
+
+    forks: bool
+    reason: str
+    modules: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forked:
+    """A template has forked process `pid`, which is a child of the host now; 0: it could not."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Warmed:
+    """`Warm` is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodePatched:
+    """The new code is in force. `changed`: qualified names of what is new. `empty`: no file differed."""
+
+    number: int
+    changed: tuple[str, ...]
+    empty: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PatchFailed:
+    """Nothing has changed: `refused` says why it would not be sound, or `report` what is wrong with the code."""
+
+    number: int
+    refused: str = ""
+    report: ErrorReport | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CodeProven:
+    """The patched code has put out its first valid frames."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class CodeUndone:
+    """An exception in the first frames of patched code: the code before it is in force again."""
+
+    number: int
+    report: ErrorReport
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,9 +77,13 @@ class Outputs:
         self.rate, self.dropped, self._lossless = FrameRate(), Counter(), lossless
         self._last_s = self.boundary_s = float("-inf")
 
-    def switch(self, revision: Revision, replaced: Revision | None, boundary_s: float) -> None:
+    def switch(self, revision: Revision | None, replaced: Revision | None, boundary_s: float) -> None:
         """`revision` answers the inputs after `boundary_s`; the one it replaces, if any, still those up to it."""
         self._serving, self.retiring, self.boundary_s = revision, replaced, boundary_s
+
+    def rename(self, revision: Revision) -> None:
+        """The serving process counts as this revision now."""
+        self._serving = revision
 
     def switched(self) -> None:
         """Nothing of the retiring revision is waited for any more."""

@@ -1,6 +1,7 @@
 """RestartPolicy: how a guardian answers failures; one object says all that differs between production and studio.
 
-ReloadOptions: how it replaces code; production leaves them at their defaults, which keep nothing ready."""
+ReloadOptions: how it replaces code.
+"""
 
 from __future__ import annotations
 
@@ -53,6 +54,8 @@ STUDIO = RestartPolicy(
     backoff_s=0.5,
 )
 
+REVISIONS_KEPT = 50  # good ones that can be gone back to
+
 
 @dataclass(frozen=True, slots=True)
 class ReloadOptions:
@@ -72,3 +75,7 @@ class ReloadOptions:
     standby_min_free_bytes: int = 1 << 30
     replace: Literal["auto", "overlap", "hand-over"] = "auto"
     snapshots: Path | None = None
+
+
+# In production: nothing is kept ready, and nothing of what was.
+PLAIN_RELOADS = ReloadOptions()

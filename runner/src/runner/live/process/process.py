@@ -5,25 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import multiprocessing
 import os
 import signal
-import socket
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from multiprocessing.process import BaseProcess
 from typing import Any
 
 from ...errors import ParamsError, ProcessError
+from ..code.source import SourceFile
 from ..pipelines.spec import PipelineSpec
 from ..report import ErrorReport
 from ..trickle.frame import RawFrame
 from . import child
 from .channel import HostChannel
+from .exit import ProcessExit, describe_exit
+from .input_ring import InputRing
+from .launch import ChildHandle, Wires, reap_group, spawn
+from .lines import follow_lines
 from .messages import (
-    Boot,
+    CodePatched,
     Flushed,
     FrameSent,
     FrameTaken,
@@ -33,38 +34,26 @@ from .messages import (
     LoadFailed,
     LogLine,
     Message,
+    ModulesSeen,
     ParamsApplied,
     ParamsRefused,
     ParamsSent,
+    PatchCode,
+    PatchFailed,
     RingOpened,
     SourcesSeen,
     Stop,
     StreamDrained,
     StreamOpened,
+    Warm,
+    Warmed,
 )
 from .ring import FrameRing
 
-INPUT_SLOTS = 3  # one in the pipeline, one waiting, one to spare while rings change
 TERM_GRACE_S = 3.0  # from the request to stop to SIGKILL (contract part 6)
 KILL_GRACE_S = 2.0
 PARAMS_TIMEOUT_S = 10.0
 RECENT_LOG_LINES = 50
-_LINE_BYTES = 8192  # longer lines of output are cut there
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessExit:
-    """How a pipeline process ended.
-
-    Attributes:
-        code: exit code; negative for a signal.
-        reason: in words: "exited with code 3", "was killed by SIGSEGV", "was stopped".
-        logs: its last lines.
-    """
-
-    code: int
-    reason: str
-    logs: tuple[str, ...] = ()
 
 
 class LoadError(ProcessError):
@@ -75,8 +64,12 @@ class LoadError(ProcessError):
         self.report = report
 
 
+class PatchRefused(ProcessError):
+    """Changed code cannot be put into the running pipeline; the message says why."""
+
+
 class PipelineProcess:
-    """One spawned process that holds one pipeline.
+    """One process that holds one pipeline.
 
     Frames go in by `offer` (newest-frame policy) or `send` (back-pressure) and come out by the
     callback `on_frame`. Everything else the process tells is passed to `on_message`.
@@ -88,7 +81,8 @@ class PipelineProcess:
         dropped: reason -> input frames that never reached the pipeline.
         frames_sent, frames_received: video frames in and out.
         heartbeat: the newest one, and when it came (monotonic seconds).
-        sources: the user's files it has imported.
+        sources: the user's files it has imported. snapshot: what those held that were loaded whole.
+        modules: names of what it has imported that is not the user's.
     """
 
     def __init__(
@@ -110,21 +104,27 @@ class PipelineProcess:
         self.heartbeat: Heartbeat | None = None
         self.heartbeat_at = 0.0
         self.sources: tuple[str, ...] = ()
+        self.snapshot: tuple[SourceFile, ...] = ()
+        self.modules: tuple[str, ...] = ()
         self._on_frame = on_frame
         self._on_message = on_message
         self._on_exit = on_exit
         self._verbose = verbose
-        self._process: BaseProcess | None = None
+        self._handle: ChildHandle | None = None
         self._channel = HostChannel(self._receive)
-        self._input = _InputRing()
+        self._input = InputRing()
         self._output_ring: FrameRing | None = None
         self._output_number = 0
         self._idle = asyncio.Event()  # the pipeline can take a frame
         self._outputs_free = asyncio.Event()
         self._outputs_held = 0
+        self._busy_since = 0.0
         self._ready: asyncio.Future[Loaded] | None = None
         self._exited = asyncio.Event()
         self._flushed = asyncio.Event()
+        self._warmed = asyncio.Event()
+        self._patched: asyncio.Future[CodePatched | PatchFailed] | None = None
+        self._patch_number = 0
         self._ended_by = ""  # what is said of the exit if it was ours
         self._numbers = 0
         self._answers: dict[int, asyncio.Future[ParamsApplied]] = {}
@@ -134,34 +134,60 @@ class PipelineProcess:
     # ---- birth -----------------------------------------------------------------------------
 
     async def start(self, params: dict[str, Any], *, strict: bool = True) -> None:
-        """Spawn the process and tell it to load; `ready` waits for the outcome.
+        """Launch the process and tell it to load; `ready` waits for the outcome. Arguments as `load`."""
+        await self.launch()
+        self.load(params, strict=strict)
+
+    async def launch(self) -> None:
+        """Spawn the process. Raises OSError if there is no room for one more."""
+        await self.connect(*spawn(f"pipeline-{self.spec.name}", verbose=self._verbose))
+
+    async def connect(self, handle: ChildHandle, wires: Wires) -> None:
+        """Take charge of a process that has just been launched."""
+        loop = asyncio.get_running_loop()
+        self._handle, self.pid = handle, handle.pid
+        self.heartbeat_at = time.monotonic()
+        self._ready = loop.create_future()
+        loop.add_reader(handle.sentinel, self._reap)
+        await self._channel.connect(wires.control)
+        for name, reader in (("stdout", wires.stdout), ("stderr", wires.stderr)):
+            await follow_lines(reader, functools.partial(self._line, name))
+
+    def belong_to(
+        self,
+        on_frame: Callable[[RawFrame, str], None],
+        on_message: Callable[[Message], None],
+        on_exit: Callable[[ProcessExit], None],
+    ) -> None:
+        """From now on somebody else is told what it does."""
+        self._on_frame, self._on_message, self._on_exit = on_frame, on_message, on_exit
+
+    async def warm(self, modules: tuple[str, ...], timeout_s: float) -> None:
+        """Have it do what can be done before it is told to load. Returns also when it ends or takes too long.
+
+        Args:
+            modules: to import, by name.
+        """
+        self._channel.send(Warm(modules))
+        with contextlib.suppress(asyncio.TimeoutError, ProcessError):
+            await asyncio.wait_for(self._first_of(self._warmed), timeout_s)
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether it has done all that it was told by `warm`."""
+        return self._warmed.is_set()
+
+    def load(
+        self, params: dict[str, Any], *, strict: bool = True, store: str = "", snapshot: tuple[SourceFile, ...] = ()
+    ) -> None:
+        """Tell it to load the pipeline; `ready` waits for the outcome.
 
         Args:
             params: given to the pipeline's `initialize`.
             strict: a refused param fails the load; else it is dropped and named in `loaded`.
+            store, snapshot: see `messages.Load`.
         """
-        loop = asyncio.get_running_loop()
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = socket.socketpair()
-        outputs = {name: context.Pipe(duplex=False) for name in ("stdout", "stderr")}
-        boot = Boot(theirs, outputs["stdout"][1], outputs["stderr"][1], os.getpid(), self._verbose)
-        self._process = context.Process(target=child.main, args=(boot,), name=f"pipeline-{self.spec.name}")
-        try:
-            self._process.start()
-        finally:
-            theirs.close()
-            for _, writer in outputs.values():
-                writer.close()
-        self.pid = self._process.pid or 0
-        self.heartbeat_at = time.monotonic()
-        self._ready = loop.create_future()
-        loop.add_reader(self._process.sentinel, self._reap)
-        await self._channel.connect(ours)
-        for name, (reader, _) in outputs.items():
-            pipe = os.fdopen(os.dup(reader.fileno()), "rb", 0)
-            reader.close()
-            await loop.connect_read_pipe(functools.partial(_LineReader, functools.partial(self._line, name)), pipe)
-        self._channel.send(Load(self.spec.model_dump_json(), params, strict))
+        self._channel.send(Load(self.spec.model_dump_json(), params, strict, store, snapshot))
 
     async def ready(self, timeout_s: float | None = None) -> Loaded:
         """Wait until the pipeline is initialized.
@@ -222,6 +248,7 @@ class PipelineProcess:
 
     def _send_frame(self, frame: RawFrame, request_id: str) -> None:
         self._idle.clear()
+        self._busy_since = time.monotonic()
         self._announce(self._input.write(frame, request_id))
 
     def _announce(self, sent: FrameSent) -> None:
@@ -255,6 +282,7 @@ class PipelineProcess:
         waiting = self._input.waiting
         if waiting is not None:
             self._input.waiting = None
+            self._busy_since = time.monotonic()
             self._announce(waiting)
         else:
             self._idle.set()
@@ -282,6 +310,16 @@ class PipelineProcess:
     def idle(self) -> bool:
         """Whether the pipeline waits for a frame."""
         return self._idle.is_set()
+
+    @property
+    def busy_s(self) -> float:
+        """For how long the frame that is in the pipeline has been there; 0 if none is."""
+        return time.monotonic() - self._busy_since if self._busy_since and not self.idle else 0.0
+
+    @property
+    def vram_reserved(self) -> int:
+        """Bytes of GPU memory that torch says it has reserved."""
+        return self.heartbeat.vram_bytes if self.heartbeat else 0
 
     @property
     def waiting(self) -> int:
@@ -319,6 +357,30 @@ class PipelineProcess:
         else:
             answer.set_exception(ParamsError(message.report.message, message.refused))
 
+    # ---- code ------------------------------------------------------------------------------
+
+    async def patch(self, number: int, timeout_s: float) -> CodePatched:
+        """Put the code that is on disk now into the running pipeline.
+
+        Raises:
+            PatchRefused: that would not be sound.
+            LoadError: the code is wrong. Nothing has changed in either case.
+            ProcessError: no answer in time, or the process has ended.
+        """
+        self._patched, self._patch_number = asyncio.get_running_loop().create_future(), number
+        self._channel.send(PatchCode(number))
+        try:
+            answer = await asyncio.wait_for(self._patched, timeout_s)
+        except asyncio.TimeoutError:
+            raise ProcessError(f"the pipeline did not come to take new code within {timeout_s:.0f} s") from None
+        finally:
+            self._patched = None
+        if isinstance(answer, CodePatched):
+            return answer
+        if answer.report is not None:
+            raise LoadError(answer.report)
+        raise PatchRefused(answer.refused)
+
     # ---- messages --------------------------------------------------------------------------
 
     def _receive(self, message: Message) -> None:
@@ -341,8 +403,16 @@ class PipelineProcess:
                 self._settle(LoadError(report))
             case ParamsApplied() | ParamsRefused():
                 self._answer(message)
-            case SourcesSeen(files):
-                self.sources = files
+            case SourcesSeen(files, loaded):
+                self.sources, self.snapshot = files, loaded
+            case ModulesSeen(names):
+                self.modules = names
+            case Warmed():
+                self._warmed.set()
+            case CodePatched(number=number) | PatchFailed(number=number):
+                # An answer that nobody waits for any more is not one to the next question.
+                if self._patched is not None and number == self._patch_number and not self._patched.done():
+                    self._patched.set_result(message)
             case Flushed():
                 self._flushed.set()
             case LogLine():
@@ -393,7 +463,7 @@ class PipelineProcess:
     def kill(self, because: str = "was stopped") -> None:
         """SIGKILL to the process and everything it has started; `because` is told as the reason of its exit."""
         self._ended_by = self._ended_by or because
-        if self._process is None or not self.pid or self.exit is not None:
+        if self._handle is None or not self.pid or self.exit is not None:
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
@@ -415,12 +485,10 @@ class PipelineProcess:
 
     def _reap(self) -> None:
         """The process has ended: on the event loop, as soon as the kernel says so."""
-        assert self._process is not None
+        assert self._handle is not None
         loop = asyncio.get_running_loop()
-        loop.remove_reader(self._process.sentinel)
-        self._process.join(1)
-        code = self._process.exitcode or 0
-        self._process.close()
+        loop.remove_reader(self._handle.sentinel)
+        code = self._handle.reap()
         # Whatever it started and left behind. Its pid stays taken for as long as its group has members.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
@@ -428,6 +496,7 @@ class PipelineProcess:
         loop.call_later(0.05, self._ended, code)
 
     def _ended(self, code: int) -> None:
+        reap_group(self.pid)
         self.exit = ProcessExit(code, self._ended_by or describe_exit(code), tuple(self._recent))
         self._channel.close()
         self._input.close()
@@ -437,6 +506,8 @@ class PipelineProcess:
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(ProcessError(f"pipeline process {self.exit.reason}"))
+        if self._patched is not None and not self._patched.done():
+            self._patched.set_exception(ProcessError(f"the pipeline process {self.exit.reason}"))
         self._exited.set()
         self._outputs_free.set()
         self._on_exit(self.exit)
@@ -449,99 +520,3 @@ class PipelineProcess:
             hint="Its last lines are in the log.",
             traceback="\n".join(exit.logs),
         )
-
-
-class _InputRing:
-    """The host's side of the frames into a process: slots, and the one frame that waits.
-
-    Attributes:
-        announce: a ring that the process has not been told of yet.
-        waiting: the frame that is next once the pipeline is idle.
-    """
-
-    def __init__(self) -> None:
-        self.announce: RingOpened | None = None
-        self.waiting: FrameSent | None = None
-        self._ring: FrameRing | None = None
-        self._retired: list[FrameRing] = []
-        self._number = 0
-        self._free: list[int] = []
-
-    def wait(self, frame: RawFrame, request_id: str) -> int:
-        """Put a frame in the place of the one that waits; how many (0, 1) that dropped."""
-        superseded = self.waiting
-        if superseded is not None:
-            self.waiting = None
-            self.free(FrameTaken(superseded.ring, superseded.slot))
-        self.waiting = self.write(frame, request_id)
-        return int(superseded is not None)
-
-    def write(self, frame: RawFrame, request_id: str) -> FrameSent:
-        """Copy a frame into a free slot."""
-        height, width = frame.pixels.shape[:2]
-        if self._ring is None or not self._ring.fits(width, height):
-            self._open(width, height)
-        assert self._ring is not None
-        slot = self._free.pop()
-        frame.stamps["queued"] = time.monotonic_ns()
-        self._ring.write(slot, frame)
-        return FrameSent(self._number, slot, request_id)
-
-    def free(self, taken: FrameTaken) -> None:
-        if taken.ring != self._number:
-            return
-        self._free.append(taken.slot)
-        while self._retired:
-            self._retired.pop().close()
-
-    def close(self) -> None:
-        for ring in (*self._retired, self._ring):
-            if ring is not None:
-                ring.close()
-        self._retired, self._ring = [], None
-
-    def _open(self, width: int, height: int) -> None:
-        if self._ring is not None:
-            # The process may not have attached to it yet: it lives until a slot of the new one comes back.
-            self._retired.append(self._ring)
-        self._ring = FrameRing.create(INPUT_SLOTS, width, height)
-        self._number += 1
-        self._free = list(range(INPUT_SLOTS))
-        self.announce = RingOpened(self._number, self._ring.name)
-
-
-class _LineReader(asyncio.Protocol):
-    """Cuts a pipe's bytes into lines; a carriage return (progress bars) ends one too."""
-
-    def __init__(self, on_line: Callable[[str], None]) -> None:
-        self._on_line = on_line
-        self._pending = b""
-
-    def data_received(self, data: bytes) -> None:
-        *lines, rest = (self._pending + data).replace(b"\r", b"\n").split(b"\n")
-        if len(rest) > _LINE_BYTES:
-            lines.append(rest)
-            rest = b""
-        self._pending = rest
-        for line in lines:
-            self._emit(line)
-
-    def connection_lost(self, _error: Exception | None) -> None:
-        self._emit(self._pending)
-
-    def _emit(self, line: bytes) -> None:
-        text = line[:_LINE_BYTES].decode("utf-8", "replace").rstrip()
-        if text:
-            self._on_line(text)
-
-
-def describe_exit(code: int) -> str:
-    """An exit code in words, e.g. "was killed by SIGKILL (out of memory?)"."""
-    if code >= 0:
-        return f"exited with code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    guess = {"SIGKILL": " (out of memory?)", "SIGSEGV": " (a crash in native code)"}.get(name, "")
-    return f"was killed by {name}{guess}"

@@ -1,20 +1,21 @@
-"""A revision: one attempt to run the user's code, with its process and its stopwatch."""
+"""A revision: one load of the user's code, with its process and its stopwatch."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ..events import LoadFailed, LoadSucceeded, ProcessExited, Step
-from ..pipelines.spec import PipelineSpec
+from ..code.source import SourceFile
+from ..events import LoadFailed, LoadPlan, LoadSucceeded, ProcessExited, Step
 from ..report import ErrorReport
 from ..trickle.frame import RawFrame
+from .exit import ProcessExit
+from .memory import ProcessUse
 from .messages import Message
-from .process import LoadError, PipelineProcess, ProcessExit
-
-# Code that looks back at the frame before this one runs in full from the second frame on.
-PROOF_OUTPUTS = 2
+from .patches import PROOF_OUTPUTS
+from .process import LoadError, PipelineProcess
 
 
 class Stopwatch:
@@ -53,8 +54,6 @@ def exit_report(exit: ProcessExit) -> ErrorReport:
 class RevisionOwner(Protocol):
     """Who is told what a revision's process does: the guardian."""
 
-    def on_started(self, revision: Revision) -> None: ...
-
     def on_frame(self, revision: Revision, frame: RawFrame, request_id: str) -> None: ...
 
     def on_message(self, revision: Revision, message: Message) -> None: ...
@@ -62,81 +61,93 @@ class RevisionOwner(Protocol):
     def on_exit(self, revision: Revision, exit: ProcessExit) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class LoadRequest:
+    """What is to be loaded, and why.
+
+    Attributes:
+        reason, files: told in the events of the load.
+        strict: a refused param fails the load; else it is dropped and named.
+        saved_ago_s: how long ago the save was that asks for it; counts into its times.
+        whole: in a fresh process, also where the running one could take the new code.
+        restores: the earlier revision whose code is wanted; None for what is on disk.
+    """
+
+    reason: str
+    files: tuple[str, ...] = ()
+    strict: bool = False
+    saved_ago_s: float = 0.0
+    whole: bool = False
+    restores: int | None = None
+
+
 class Revision:
-    """One process of a guardian.
+    """One load of the user's code, and the process that it is in.
 
     Attributes:
         number: 1, 2, ...
-        reason, files: why it was started, and for which saved files.
-        process: its process.
+        request: what was asked for.
+        plan: how it is done.
+        process: its process; set by `run_in`.
+        before: the revision whose process it has taken over, when new code was put into that.
         proof: done when it has put out `PROOF_OUTPUTS` valid frames; fails when it fails before that.
         owed: at a switch, outputs that it has not given back yet. retired: they are there.
-        last_output_s: presentation time of its newest output, -inf before the first.
+        last_output_s, last_shown_s: presentation time of its newest output, and of the newest input that it
+            was shown; -inf before the first.
         warnings: what the author should know.
+        use_before: memory of the process before it.
     """
 
-    def __init__(
-        self,
-        number: int,
-        spec: PipelineSpec,
-        reason: str,
-        files: tuple[str, ...],
-        owner: RevisionOwner,
-        *,
-        saved_ago_s: float = 0.0,
-        verbose: bool = False,
-    ) -> None:
+    process: PipelineProcess
+
+    def __init__(self, number: int, request: LoadRequest, owner: RevisionOwner) -> None:
         self.number = number
-        self.reason = reason
-        self.files = files
-        self.clock = Stopwatch(saved_ago_s)
+        self.request = request
+        self.plan = LoadPlan()
+        self.before: Revision | None = None
+        self.clock = Stopwatch(request.saved_ago_s)
         self.proof: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.last_output_s = float("-inf")
+        self.last_output_s = self.last_shown_s = float("-inf")
         self.warnings: list[str] = []
         self.retired = asyncio.Event()
         self.owed = 0
+        self.use_before = ProcessUse()
         self._outputs = 0
         self._owner = owner
-        self.process = PipelineProcess(
-            spec, on_frame=self._on_frame, on_message=self._on_message, on_exit=self._on_exit, verbose=verbose
-        )
 
-    async def load(self, params: dict[str, Any], *, strict: bool, timeout_s: float) -> None:
-        """Start the process and wait until the pipeline is initialized.
+    def run_in(self, process: PipelineProcess) -> None:
+        """This process is its own from now on: what it does is told in this revision's name."""
+        self.process = process
+        process.belong_to(self._on_frame, self._on_message, self._on_exit)
+
+    def take_over(self, before: Revision) -> None:
+        """Its code is in the process of the revision before it."""
+        self.before = before
+        before.before = None  # one step back is all there is
+        self.run_in(before.process)
+
+    async def load(
+        self, params: dict[str, Any], snapshot: tuple[SourceFile, ...], store: str, timeout_s: float
+    ) -> None:
+        """Have its process load the code and wait until the pipeline is initialized.
 
         Raises:
             LoadError: it did not come up.
         """
-        self.clock.enter("start process")
-        await self.process.start(params, strict=strict)
-        self._owner.on_started(self)
+        self.process.load(params, strict=self.request.strict, store=store, snapshot=snapshot)
         loaded = await self.process.ready(timeout_s)
         for name, reason in loaded.dropped.items():
             self.warnings.append(f"parameter '{name}' is not taken over: {reason}")
 
-    async def proven(self, timeout_s: float) -> None:
-        """Wait for the first valid output.
-
-        Raises:
-            LoadError: a frame failed, or nothing came out in time.
-        """
-        try:
-            await asyncio.wait_for(asyncio.shield(self.proof), timeout_s)
-        except asyncio.TimeoutError:
-            raise LoadError(
-                ErrorReport(
-                    "frame",
-                    "NoOutput",
-                    f"no output frame within {timeout_s:.0f} s of the first input",
-                    hint="Does get_processed_video_frame (or transform) ever return a frame?",
-                    traceback=await self.process.dump_stacks(),
-                )
-            ) from None
-
-    def prove(self) -> None:
+    def count_output(self) -> None:
         """A valid output is there."""
         self._outputs += 1
-        if self._outputs >= PROOF_OUTPUTS and not self.proof.done():
+        if self._outputs >= PROOF_OUTPUTS:
+            self.prove()
+
+    def prove(self) -> None:
+        """It has put out what proves it."""
+        if not self.proof.done():
             self.proof.set_result(None)
 
     def disprove(self, report: ErrorReport) -> bool:
@@ -147,20 +158,27 @@ class Revision:
         self.proof.exception()  # looked at: nobody may be waiting for it
         return True
 
-    def succeeded(self, frames_lost: int) -> LoadSucceeded:
-        """It serves; ends the stopwatch."""
+    def succeeded(self, frames_lost: int, params: dict[str, Any], use: ProcessUse) -> LoadSucceeded:
+        """It serves; ends the stopwatch. `use`: memory of its process now."""
         loaded = self.process.loaded
         assert loaded is not None
         return LoadSucceeded(
             revision=self.number,
-            reason=self.reason,
-            files=self.files,
+            reason=self.request.reason,
+            files=self.request.files,
+            restores=self.request.restores,
+            plan=self.plan,
             steps=self.clock.finish(),
             total_s=self.clock.elapsed_s,
             frames_lost=frames_lost,
+            memory_before_bytes=self.use_before.memory_bytes,
+            memory_after_bytes=use.memory_bytes,
+            vram_before_bytes=self.use_before.vram_bytes,
+            vram_after_bytes=use.vram_bytes,
+            sources={file.path: file.digest for file in self.process.snapshot},
             pid=self.process.pid,
             device=loaded.device,
-            params=loaded.params,
+            params=params,
             params_schema=loaded.schema,
             warnings=tuple(self.warnings),
         )
@@ -169,10 +187,12 @@ class Revision:
         """It did not come up; ends the stopwatch. `serving`: the revision that goes on."""
         return LoadFailed(
             revision=self.number,
-            reason=self.reason,
+            reason=self.request.reason,
+            restores=self.request.restores,
             report=report,
-            files=self.files,
+            files=self.request.files,
             serving=serving,
+            plan=self.plan,
             steps=self.clock.finish(),
             total_s=self.clock.elapsed_s,
         )

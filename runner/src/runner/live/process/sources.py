@@ -16,13 +16,28 @@ def imported_sources() -> tuple[str, ...]:
     The user's: not the standard library, not site-packages, not this runtime. Editable installs lie
     outside site-packages and so are the user's.
     """
-    files = set()
-    for module in list(sys.modules.values()):
-        file = getattr(module, "__file__", None)
-        # Some packages (torch.ops) name files that do not exist.
-        if file and os.path.isabs(file) and is_user_file(file) and os.path.isfile(file):
-            files.add(os.path.realpath(file))
-    return tuple(sorted(files))
+    modules = list(sys.modules.values())
+    return tuple(sorted({os.path.realpath(module.__file__ or "") for module in modules if is_users_module(module)}))
+
+
+def is_users_module(module: object) -> bool:
+    """Whether a module was loaded from a file of the user's."""
+    file = getattr(module, "__file__", None)
+    # Some packages (torch.ops) name files that do not exist.
+    return isinstance(file, str) and os.path.isabs(file) and is_user_file(file) and os.path.isfile(file)
+
+
+def runtime_modules() -> tuple[str, ...]:
+    """Names of all modules in this process that are not the user's, in the order of their import."""
+    return tuple(name for name, module in list(sys.modules.items()) if _is_runtime(name, module))
+
+
+def _is_runtime(name: str, module: object) -> bool:
+    if name in ("__main__", "__mp_main__") or getattr(module, "__spec__", None) is None:
+        return False
+    file = getattr(module, "__file__", None)
+    # Without a file: built in, or a namespace package, which may be the user's and is imported as a parent anyway.
+    return isinstance(file, str) and not is_user_file(file)
 
 
 def failed_sources(spec_json: str, error: BaseException) -> tuple[str, ...]:

@@ -155,8 +155,8 @@ class PipelineStreamer:
         guardian, protocol = self._guardian, self._protocol
         assert protocol is not None
         self._emit(self._measure())
-        frames_in, frames_out = protocol.statistics.frames_in, guardian.outputs.rate.count
-        guardian.close_stream()
+        frames_in, frames_out = protocol.statistics.frames_in, guardian.board.outputs.rate.count
+        guardian.board.close_stream()
         self.request = self._protocol = None
         if error != "stopped":
             ended = StreamEnded(
@@ -177,13 +177,13 @@ class PipelineStreamer:
                 continue
             if request.policy == "lossless":
                 await self._guardian.send(frame)
-            elif not self._guardian.offer(frame):
+            elif not self._guardian.board.offer(frame):
                 await self._show_loading(frame, protocol)
             self._tap("input", frame)  # last: its copy is not the pipeline's business
 
     async def _egress(self, protocol: StreamProtocol) -> None:
         while True:
-            frame = await self._guardian.outputs.next()
+            frame = await self._guardian.board.outputs.next()
             await self._deliver(frame, protocol)
 
     async def _deliver(self, frame: RawFrame, protocol: StreamProtocol) -> None:
@@ -197,7 +197,7 @@ class PipelineStreamer:
             frame.release()
 
     async def _deliver_rest(self) -> None:
-        while self._guardian.outputs.waiting:
+        while self._guardian.board.outputs.waiting:
             await asyncio.sleep(0.001)
 
     async def _show_loading(self, frame: RawFrame, protocol: StreamProtocol) -> None:
@@ -238,16 +238,16 @@ class PipelineStreamer:
     def _measure(self) -> MetricsTaken:
         guardian = self._guardian
         use = self._memory.measure(guardian.process)
-        dropped = guardian.drops()
+        dropped = guardian.board.drops()
         if self._protocol is not None:
             dropped += Counter(self._protocol.statistics.dropped)
         return MetricsTaken(
-            fps_in=round(guardian.inputs.fps, 1),
-            fps_out=round(guardian.outputs.rate.fps, 1),
+            fps_in=round(guardian.board.inputs.fps, 1),
+            fps_out=round(guardian.board.outputs.rate.fps, 1),
             latency_ms=self._metrics.latency_ms(),
             stages_ms=self._metrics.stages_ms(),
-            frames_in=guardian.inputs.count,
-            frames_out=guardian.outputs.rate.count,
+            frames_in=guardian.board.inputs.count,
+            frames_out=guardian.board.outputs.rate.count,
             dropped=dict(dropped),
             memory_bytes=use.memory_bytes,
             vram_bytes=use.vram_bytes,

@@ -6,14 +6,17 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
-from textual.content import Content
+from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
 _KEYS = (
     ("The run", (
         ("r", "load the pipeline anew; start again after an end"),
+        ("R", "load it anew in a fresh process"),
+        ("b", "back to the good revision before the one that serves"),
+        ("d", "differences between what serves and what is on disk"),
+        ("w", "keep weights when code changes, or do not"),
         ("space", "hold the input, or let it go on"),
         ("i", "another input: file, webcam, pattern, URL, sample"),
         ("e", "the latest error with its full traceback"),
@@ -34,6 +37,11 @@ _KEYS = (
         ("mouse", "drag the slider"),
         ("ctrl+r", "all back to their defaults"),
     )),
+    ("Reloads", (
+        ("↑ ↓", "choose a revision; home and end too"),
+        ("enter", "what it changed; there, tab compares with the disk"),
+        ("b", "back to this revision"),
+    )),
     ("Log", (
         ("v", "next level"),
         ("/", "show only lines with a text"),
@@ -41,11 +49,18 @@ _KEYS = (
     )),
 )  # fmt: skip
 _WORDS = (
-    ("revision", "one state of your files; each changing save makes one"),
+    ("revision", "one load of your code: 1, 2, … Each changing save makes one"),
+    ("last good", "the revision before the one that serves that ran well. Going back loads its code again; your files "
+                  "stay as they are"),
+    ("level", "“code, weights kept”: changed code goes into the running process, and what initialize() built stays. "
+              "“process”: a fresh process"),
+    ("standby", "a process that has done the imports and waits for the next reload"),
+    ("overlap", "the old process serves until the new one has given good frames"),
+    ("hand-over", "the old process ends first, where memory has no room for two; the last picture stays meanwhile"),
     ("p50, p95", "half, or 95 of 100, of the frames were out sooner"),
     ("dropped", "frames that gave way to newer ones; Metrics says why"),
     ("DEGRADED", "input or output is slower than it should be"),
-)
+)  # fmt: skip
 
 
 class HelpScreen(ModalScreen[None]):
@@ -59,17 +74,10 @@ class HelpScreen(ModalScreen[None]):
         with Vertical(classes="dialog", id="help"):
             yield Static("Help", classes="dialog-title")
             with VerticalScroll(id="help-body"):
-                yield Static(help_text())
+                for group, entries in (*_KEYS, ("Words", _WORDS)):
+                    yield Static(group, classes="help-group")
+                    for name, meaning in entries:
+                        with Horizontal(classes="help-entry"):
+                            yield Static(name, classes="help-name")
+                            yield Static(meaning, classes="help-meaning")
             yield Static("esc closes", classes="dialog-hint")
-
-
-def help_text() -> Content:
-    """Keys by group, then the words."""
-    lines: list[Content] = []
-    for group, keys in _KEYS:
-        lines += [Content.styled(group, "bold $primary")]
-        lines += [Content.assemble((f"  {key:<9}", "bold"), does) for key, does in keys]
-        lines += [Content()]
-    lines += [Content.styled("Words", "bold $primary")]
-    lines += [Content.assemble((f"  {word:<9}", "bold"), " ", meaning) for word, meaning in _WORDS]
-    return Content("\n").join(lines)

@@ -8,12 +8,12 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
-from textual.screen import Screen
-from textual.widgets import Footer
 
 from ...errors import StudioError
+from ..widgets.activity import Activity, is_loading, loading_text
 from ..widgets.error import ErrorPane
-from ..widgets.header import Activity, Header, is_loading, loading_text
+from ..widgets.footer import StudioFooter
+from ..widgets.header import Header
 from ..widgets.log import LogPane
 from ..widgets.metrics import MetricsPane
 from ..widgets.metrics_line import MetricsLine
@@ -23,6 +23,7 @@ from ..widgets.reloads import ReloadsPane
 from ..widgets.splitter import ColumnSplitter, SplitterDragged
 from ..widgets.tab_row import TabRow
 from .arrangement import TWO_COLUMNS, Arrangement
+from .reload_verbs import ReloadVerbs
 
 if TYPE_CHECKING:
     from ...snapshot import Snapshot
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 _STOPWATCH_S = 0.1
 
 
-class MainScreen(Screen[None]):
+class MainScreen(ReloadVerbs):
     """Shows snapshots of the session as they come, and turns keys into the session's verbs."""
 
     app: StudioApp
@@ -39,6 +40,10 @@ class MainScreen(Screen[None]):
     AUTO_FOCUS = ""  # single keys work at once; tab and enter lead into the panes
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r", "reload", "Reload", tooltip="Load the pipeline anew now"),
+        Binding("R", "reload_whole", "Fresh", tooltip="Load the pipeline anew in a fresh process"),
+        Binding("b", "go_back", "Back", tooltip="Run the good revision before the one that serves"),
+        Binding("d", "differences", "Diff", tooltip="What is on disk, against what serves"),
+        Binding("w", "keep_weights", "Weights", tooltip="Keep what initialize() built when code changes, or do not"),
         Binding("space", "pause", "Pause", tooltip="Hold the input, or let it go on"),
         Binding("i", "open_input", "Input", tooltip="Open another input"),
         Binding("p", "preview_mode", "Preview", tooltip="Draw the pictures in the next way the terminal can do"),
@@ -76,7 +81,7 @@ class MainScreen(Screen[None]):
             yield ErrorPane()
             yield ColumnSplitter(id="metrics-splitter")
             yield MetricsPane()
-        yield Footer(show_command_palette=True, compact=True)
+        yield StudioFooter()
         self.arrangement = Arrangement(self)
 
     def on_mount(self) -> None:
@@ -102,10 +107,9 @@ class MainScreen(Screen[None]):
         """Bring everything on the screen up to date."""
         before, self.snapshot = self.snapshot, snapshot
         app = self.app
-        paused = app.session.paused
-        self.query_one(Header).show_snapshot(snapshot, app.pipeline_name, paused)
+        self.show_header()
         self._show_activity()
-        self.previews.show_snapshot(snapshot, paused)
+        self.previews.show_snapshot(snapshot, app.session.paused)
         self.show_metrics()
         self.query_one(MetricsPane).show_snapshot(snapshot)
         self.log_pane.show_snapshot(snapshot)
@@ -114,6 +118,12 @@ class MainScreen(Screen[None]):
         self.arrangement.show_snapshot(before, snapshot)
         await self.params.show_snapshot(snapshot)
         self._notify_notices(before, snapshot)
+
+    def show_header(self) -> None:
+        """The header, for its present width."""
+        if self.snapshot is not None:
+            app = self.app
+            self.query_one(Header).show_snapshot(self.snapshot, app.pipeline_name, app.session.paused)
 
     def show_metrics(self) -> None:
         """The line of figures, for its present width."""
@@ -152,18 +162,6 @@ class MainScreen(Screen[None]):
     # What keys do -------------------------------------------------------------------------------
 
     @work(group="verbs")
-    async def action_reload(self) -> None:
-        """Load the pipeline anew; after the host has ended, start all of it; after the input's end, play it again."""
-        session, snapshot = self.app.session, self.snapshot
-        try:
-            if snapshot is not None and snapshot.phase == "running" and snapshot.ended is not None:
-                await session.set_input(session.settings.input)
-            else:
-                await session.reload()
-        except StudioError as error:
-            self.app.show_error(error, "Not reloaded")
-
-    @work(group="verbs")
     async def action_pause(self) -> None:
         session = self.app.session
         try:
@@ -193,10 +191,12 @@ class MainScreen(Screen[None]):
         self.app.push_screen(ErrorDetail(report, self.snapshot))
 
     def action_pane(self, pane: str) -> None:
-        """Show a pane; the log gets the keyboard, so that it can be scrolled at once."""
+        """Show a pane; log and reloads get the keyboard, so that one can move in them at once."""
         self.arrangement.choose(pane)
         if pane == "log":
             self.log_pane.lines.focus()
+        elif pane == "reloads":
+            self.query_one(ReloadsPane).focus()
 
     def action_nth_pane(self, index: int) -> None:
         panes = self.arrangement.panes()

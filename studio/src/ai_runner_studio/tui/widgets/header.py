@@ -1,4 +1,4 @@
-"""Header and activity line: which pipeline, in what state, and what is going on with it right now."""
+"""Header: which pipeline, in what state, and how it is reloaded."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 from textual.content import Content
 
-from .. import figures
+from .. import wording
 from .line import SplitLine
-from .reloads import why
 
 if TYPE_CHECKING:
-    from ...snapshot import Load, Snapshot
+    from ...snapshot import Snapshot
 
 STATE_STYLES = {
     "ONLINE": "$text-success",
@@ -22,112 +21,64 @@ STATE_STYLES = {
     "OFFLINE": "$foreground 60%",
 }
 _STATE_NAMES = {"DEGRADED_INPUT": "DEGRADED INPUT", "DEGRADED_INFERENCE": "DEGRADED INFERENCE"}
-_DOING = {
-    "start process": "starting its process",
-    "import": "importing",
-    "import torch": "importing torch",
-    "initialize": "initializing",
-    "warm up": "warming up",
-    "first frame": "waiting for its first frame",
-    "switch": "switching over",
-    "stop old": "stopping the old process",
-}
-_WORTH_SAYING_S = 0.001
-_SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_STANDBY_MARKS = {"ready": "✓", "warming": "…", "dropped": "✗", "off": "–"}
+_FAINT = "$foreground 60%"
 
 
 class Header(SplitLine):
-    """Pipeline on the left; state, revision and device on the right."""
+    """Pipeline on the left; on the right how it is reloaded, state, revision and device, as full as there is room."""
 
     def show_snapshot(self, snapshot: Snapshot, pipeline: str, paused: bool) -> None:
-        left = Content.assemble(("AI Runner Studio", "bold $primary"), ("  ", ""), (pipeline, "bold"))
-        style = STATE_STYLES.get(snapshot.state, "$foreground 60%")
-        name = _STATE_NAMES.get(snapshot.state, snapshot.state) or ("LOADING" if snapshot.load else "STARTING")
-        if snapshot.phase == "ended":
-            name, style = "ENDED", "$text-error"
-        parts = [Content.styled(f"● {name}", f"bold {style}")]
-        if paused:
-            parts.append(Content.styled("❚❚ paused", "bold $text-warning"))
-        if snapshot.serving is not None:
-            parts.append(Content(f"revision {snapshot.serving}"))
-        if snapshot.device:
-            parts.append(Content.styled(snapshot.device, "$foreground 60%"))
-        self.set(left, Content("   ").join(parts))
+        name = Content.styled(pipeline, "bold")
+        titled = Content.assemble(("AI Runner Studio", "bold $primary"), "  ", name)
+        state = _state(snapshot, paused)
+        device = [Content.styled(snapshot.device, _FAINT)] if snapshot.device else []
+        forms = [
+            (left, _joined([*_reloading(snapshot, brevity), *state, *(device if with_device else [])], brevity))
+            for left, brevity, with_device in (
+                (titled, 0, True),
+                (titled, 1, True),
+                (name, 1, True),
+                (name, 2, True),
+                (name, 2, False),
+                (Content.styled(pipeline.rpartition(":")[2], "bold"), 2, False),
+            )
+        ]
+        room = self.content_size.width
+        self.set(*next((form for form in forms if sum(part.cell_length for part in form) + 2 <= room), forms[-1]))
+
+    def on_resize(self) -> None:
+        show = getattr(self.screen, "show_header", None)
+        if show is not None:
+            show()
 
 
-class Activity(SplitLine):
-    """What is going on: a load with its stopwatch, the last reload's result, or what is wrong."""
-
-    def show_snapshot(self, snapshot: Snapshot, now: float) -> None:
-        left, right = _activity(snapshot, now)
-        self.set(left, right)
+def _joined(parts: list[Content], brevity: int) -> Content:
+    return Content("  " if brevity == 2 else "   ").join(parts)
 
 
-def is_loading(snapshot: Snapshot) -> bool:
-    """Whether a stopwatch has to run."""
-    starting = snapshot.phase == "starting"
-    return starting or (snapshot.load is not None and snapshot.load.outcome == "loading")
-
-
-def loading_text(snapshot: Snapshot, now: float) -> str:
-    """``importing 1.3 s``: the step under way, for how long."""
-    load = snapshot.load
-    if load is None or load.outcome != "loading":
-        return "starting the runner host"
-    doing = _DOING.get(load.step, load.step) or "starting"
-    in_step = now - load.started_at - sum(step.seconds for step in load.steps)
-    return f"{doing}  {max(0.0, in_step):.1f} s"
-
-
-def _activity(snapshot: Snapshot, now: float) -> tuple[Content, Content]:
-    load = snapshot.load
+def _state(snapshot: Snapshot, paused: bool) -> list[Content]:
+    style = STATE_STYLES.get(snapshot.state, _FAINT)
+    name = _STATE_NAMES.get(snapshot.state, snapshot.state) or ("LOADING" if snapshot.load else "STARTING")
     if snapshot.phase == "ended":
-        return Content.styled("✗ The runner host has ended.  r starts it again, q quits", "$text-error"), Content()
-    if is_loading(snapshot):
-        return _loading_line(load, snapshot, now), _still(snapshot)
-    if snapshot.error is not None:
-        text = f"✗ {snapshot.error.headline.splitlines()[0]}"
-        return Content.styled(text, "$text-error"), Content.assemble(
-            _still(snapshot), ("  e details", "$foreground 60%")
-        )
-    if snapshot.ended is not None:
-        text = snapshot.ended.error or "The input has come to its end."
-        style = "$text-error" if snapshot.ended.error else "$text-warning"
-        return Content.styled(text, style), Content.styled("i another input  r again", "$foreground 60%")
-    return _at_rest(load), _watching(snapshot)
+        name, style = "ENDED", "$text-error"
+    parts = [Content.styled(f"● {name}", f"bold {style}")]
+    if paused:
+        parts.append(Content.styled("❚❚ paused", "bold $text-warning"))
+    if snapshot.serving is not None:
+        parts.append(Content(f"revision {snapshot.serving}"))
+    return parts
 
 
-def _loading_line(load: Load | None, snapshot: Snapshot, now: float) -> Content:
-    spinner = _SPINNER[int(now * 10) % len(_SPINNER)]
-    if load is None:
-        return Content.styled(f"{spinner} Starting the runner host…", "$text-warning")
-    return Content.assemble(
-        (f"{spinner} Loading revision {load.revision}", "bold $text-warning"),
-        (f"  {loading_text(snapshot, now)}", "$foreground"),
-        (f"  {why(load)}", "$foreground 60%"),
-    )
-
-
-def _still(snapshot: Snapshot) -> Content:
-    return Content.styled(f"revision {snapshot.serving} still runs" if snapshot.serving else "", "$foreground 60%")
-
-
-def _at_rest(load: Load | None) -> Content:
-    if load is None:
-        return Content()
-    slowest = sorted(load.steps, key=lambda step: -step.seconds)
-    steps = "  ".join(
-        f"{step.name} {figures.seconds(step.seconds)}" for step in slowest if step.seconds >= _WORTH_SAYING_S
-    )
-    return Content.assemble(
-        ("✓ ", "$text-success"),
-        (f"Revision {load.revision}", "$foreground"),
-        (f"  {why(load)}, ready in {figures.seconds(load.total_s)}", "$foreground"),
-        (f"   {steps}", "$foreground 60%"),
-    )
-
-
-def _watching(snapshot: Snapshot) -> Content:
-    if not snapshot.watching:
-        return Content.styled("not watching", "$foreground 60%")
-    return Content.styled(f"watching {figures.count(snapshot.watching, 'file')}", "$foreground 60%")
+def _reloading(snapshot: Snapshot, brevity: int) -> list[Content]:
+    """How the next reload will be done. `brevity`: 0 with details, 1 in words, 2 by marks."""
+    if snapshot.phase != "running":
+        return []
+    state = wording.standby_state(snapshot)
+    if brevity == 2:
+        weights, standby = f"weights {'✓' if snapshot.keep_weights else '–'}", f"standby {_STANDBY_MARKS[state]}"
+    else:
+        weights = "weights kept" if snapshot.keep_weights else "weights not kept"
+        standby = wording.standby(snapshot) if brevity == 0 else f"standby {state}"
+    style = "$text-warning" if state == "dropped" else _FAINT
+    return [Content.styled(weights, _FAINT), Content.styled(standby, style)]

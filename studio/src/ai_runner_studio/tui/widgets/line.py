@@ -7,7 +7,7 @@ from textual.widget import Widget
 
 
 class SplitLine(Widget):
-    """One line: `left`, a gap, `right`. Redrawn only when it changes, and never laid out anew."""
+    """One line: `left`, `more` of it, a gap, `right`. Redrawn only when it changes, and never laid out anew."""
 
     DEFAULT_CSS = """
     SplitLine { height: 1; width: 1fr; padding: 0 1; }
@@ -17,18 +17,24 @@ class SplitLine(Widget):
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self.left = Content()
+        self.more: tuple[Content, ...] = ()
         self.right = Content()
 
-    def set(self, left: Content, right: Content | None = None) -> None:
+    def set(self, left: Content, right: Content | None = None, more: tuple[Content, ...] = ()) -> None:
+        """Show this. `more`: parts that follow `left`, each of them shown whole or not at all."""
         right = Content() if right is None else right
-        if (left, right) == (self.left, self.right) and left.spans == self.left.spans:
+        same = (left, more, right) == (self.left, self.more, self.right)
+        if same and left.spans == self.left.spans:
             return
-        self.left, self.right = left, right
+        self.left, self.more, self.right = left, more, right
         self.refresh()
 
     def render(self) -> Content:
         width = self.content_size.width
         right = self.right.truncate(width)
-        gap = 2 if right else 0
-        left = self.left.truncate(max(0, width - right.cell_length - gap), ellipsis=True)
+        room = max(0, width - right.cell_length - (2 if right else 0))
+        left = self.left.truncate(room, ellipsis=True)
+        for part in self.more:
+            if part and left.cell_length + 2 + part.cell_length <= room:
+                left = Content.assemble(left, "  ", part)
         return Content.assemble(left, " " * (width - left.cell_length - right.cell_length), right)

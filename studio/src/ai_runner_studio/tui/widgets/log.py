@@ -18,6 +18,8 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widgets import Input, Static
 
+from .. import figures
+
 if TYPE_CHECKING:
     from runner.live.events import LogWritten
 
@@ -220,6 +222,6 @@ class LogPane(Vertical):
         shown, total = len(self.lines.records), len(self._logs)
         name = {"DEBUG": "all levels", "INFO": "info and up", "WARNING": "warnings", "ERROR": "errors only"}[self.level]
         self._level.update(Content.assemble(name, (" ▾", "$foreground 60%")), layout=False)
-        counted = f"{total:,} lines" if shown == total else f"{shown:,} of {total:,}"
+        counted = figures.count(total, "line") if shown == total else f"{shown:,} of {total:,}"
         following = ("● following", "$text-success") if self.lines.following else ("○ follow", "$foreground 60%")
         self._count.update(Content.assemble((counted, "$foreground 60%"), "  ", following), layout=False)

@@ -10,7 +10,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from .. import figures
+from .. import figures, wording
 
 if TYPE_CHECKING:
     from runner.live.events import MetricsTaken
@@ -29,6 +29,7 @@ class MetricsPane(VerticalScroll):
         super().__init__(id="metrics", classes="pane")
         self._body = Static(id="metrics-body")
         self._metrics: MetricsTaken | None = None
+        self._reloading: list[Content] = []
         self._fps: deque[float] = deque(maxlen=_HISTORY)
         self._latency: deque[float] = deque(maxlen=_HISTORY)
 
@@ -36,14 +37,15 @@ class MetricsPane(VerticalScroll):
         yield self._body
 
     def show_snapshot(self, snapshot: Snapshot) -> None:
-        if snapshot.metrics == self._metrics:
+        metrics, reloading = snapshot.metrics, _reloading(snapshot)
+        if (metrics, reloading) == (self._metrics, self._reloading):
             return
-        self._metrics = snapshot.metrics
-        if not snapshot.metrics.frames_in:
-            return
-        self._fps.append(snapshot.metrics.fps_out)
-        self._latency.append(snapshot.metrics.latency_ms.get("p50", 0.0))
-        self._update()
+        if metrics != self._metrics and metrics.frames_in:
+            self._fps.append(metrics.fps_out)
+            self._latency.append(metrics.latency_ms.get("p50", 0.0))
+        self._metrics, self._reloading = metrics, reloading
+        if metrics.frames_in:
+            self._update()
 
     def on_resize(self) -> None:
         self._update()
@@ -75,7 +77,7 @@ class MetricsPane(VerticalScroll):
         if metrics.vram_bytes is not None:
             total = f" of {figures.memory(metrics.vram_total_bytes)}" if metrics.vram_total_bytes else ""
             lines.append(_line("vram", figures.memory(metrics.vram_bytes) + total))
-        return lines
+        return lines + self._reloading
 
 
 def _stages(metrics: MetricsTaken, width: int) -> list[Content]:
@@ -102,6 +104,15 @@ def _dropped(metrics: MetricsTaken) -> list[Content]:
         _line("dropped" if index == 0 else "", f"{number:,} {reason}", style="$text-warning")
         for index, (reason, number) in enumerate(sorted(reasons.items(), key=lambda item: -item[1]))
     ]
+
+
+def _reloading(snapshot: Snapshot) -> list[Content]:
+    """How the next reload will be done."""
+    name, _, state = wording.standby(snapshot).partition(" ")
+    modules = snapshot.standby.modules if snapshot.standby is not None else 0
+    if modules and wording.standby_state(snapshot) == "ready":
+        state += f", {figures.count(modules, 'module')}"
+    return [_line("weights", "kept" if snapshot.keep_weights else "not kept"), _line(name, state)]
 
 
 def _line(name: str, value: str, bars: str = "", style: str = "$foreground") -> Content:

@@ -82,7 +82,7 @@ class TabRow(Widget, can_focus=True):
             for tab in column.tabs:
                 text = self._tab(tab, alone=len(column.tabs) == 1)
                 self._places.append((x + part.cell_length, x + part.cell_length + text.cell_length, tab.pane))
-                part = Content.assemble(part, text, " ")
+                part = Content.assemble(part, text, "  ")
             part = part.truncate(column.width, ellipsis=True, pad=True)
             line = Content.assemble(line, part)
             x += column.width

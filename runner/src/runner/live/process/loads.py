@@ -1,0 +1,470 @@
+"""Loads: brings the user's code into a process that serves, and replaces it by newer code.
+
+A load tries the cheapest way that is sound: new code into the running process; a fresh process beside
+the one that serves, which takes over once it has proven itself; or, where memory has no room for two,
+a fresh process after the old one has ended. One load at a time; a newer one gives up the one under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Protocol
+
+from ...errors import ProcessError
+from ..events import (
+    Event,
+    LoadPlan,
+    LoadPlanned,
+    LoadStarted,
+    LoadStepped,
+    LoadSuperseded,
+)
+from ..pipelines.spec import PipelineSpec
+from ..report import ErrorReport
+from .memory import Gauge, ProcessUse, measure_use
+from .policy import ReloadOptions, RestartPolicy
+from .process import LoadError, PatchRefused, PipelineProcess
+from .revision import LoadRequest, Revision, RevisionOwner
+from .room import measure_room, wait_returned
+from .snapshots import Snapshots
+from .standby import Standby
+from .switchboard import Switchboard
+
+RETIRE_GRACE_S = 1.0  # for what the old process had taken at a switch
+PATCH_ANSWER_S = 5.0  # for the pipeline to come round to taking new code
+PATCH_PROOF_S = 5.0  # for the first frames of it; after that it hangs
+
+
+class LoadsOwner(RevisionOwner, Protocol):
+    """Who is told what becomes of loads: the guardian."""
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Given to what is loaded."""
+        ...
+
+    def on_loading(self) -> None:
+        """Nothing serves, and something is being loaded."""
+        ...
+
+    def on_serving(self, revision: Revision) -> None:
+        """It has begun to serve."""
+        ...
+
+    def on_load_failed(self, revision: Revision, report: ErrorReport) -> None:
+        """It did not come up; what served before still does, if anything did."""
+        ...
+
+
+class Loads:
+    """All loads of one pipeline.
+
+    Attributes:
+        options: how they are done; may be set at any time.
+        error: why the latest load failed, None while it has not.
+        count: loads so far.
+        current: the one under way.
+        changed: set when a load has succeeded or failed.
+    """
+
+    def __init__(
+        self,
+        spec: PipelineSpec,
+        policy: RestartPolicy,
+        options: ReloadOptions,
+        board: Switchboard,
+        standby: Standby,
+        gauge: Gauge,
+        owner: LoadsOwner,
+        emit: Callable[[Event], None],
+        *,
+        verbose: bool = False,
+    ) -> None:
+        self.options = options
+        self.error: ErrorReport | None = None
+        self.count = 0
+        self.current: Revision | None = None
+        self.changed = asyncio.Event()
+        self.snapshots = Snapshots(options.snapshots)
+        self._spec = spec
+        self._policy = policy
+        self._board = board
+        self._standby = standby
+        self._gauge = gauge
+        self._owner = owner
+        self._emit = emit
+        self._verbose = verbose
+        self._task: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[int] | None = None  # of an old process; never given up half-way
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def begin(self, request: LoadRequest) -> None:
+        """Load, giving up a load that is under way."""
+        if self._task is not None:
+            self._task.cancel()
+        self.count += 1
+        self.error = None
+        revision = Revision(self.count, request, self._owner)
+        previous, self._task = self._task, None
+        self._task = self._spawn(self._load(revision, previous))
+
+    @property
+    def under_way(self) -> asyncio.Task[None] | None:
+        """The load under way, if any."""
+        return None if self._task is None or self._task.done() else self._task
+
+    async def close(self) -> None:
+        """Give up what is under way; the processes are the caller's to end."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _spawn(self, work: Any) -> asyncio.Task[Any]:
+        task: asyncio.Task[Any] = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # ---- one load --------------------------------------------------------------------------
+
+    async def _load(self, revision: Revision, previous: asyncio.Task[None] | None) -> None:
+        before = [task for task in (previous, self._ending) if task is not None]
+        if before:
+            await asyncio.wait(before)
+        self.current = revision
+        request, serving = revision.request, self._board.serving
+        number = serving.number if serving else None
+        self._emit(
+            LoadStarted(
+                revision=revision.number,
+                reason=request.reason,
+                files=request.files,
+                serving=number,
+                restores=request.restores,
+            )
+        )
+        try:
+            if not await self._patch(revision):
+                await self._replace(revision)
+        except LoadError as error:
+            await self._give_up(revision, error.report)
+        except asyncio.CancelledError:
+            if self._board.serving is not revision:
+                self._abandon(revision)
+                self._emit(LoadSuperseded(revision=revision.number))
+            raise
+        finally:
+            if self.current is revision:
+                self.current = None
+            self._standby.renew()
+
+    def _abandon(self, revision: Revision) -> None:
+        """End its process, unless that is the one which serves."""
+        if self._board.candidate is revision:
+            self._board.candidate = None
+        serving = self._board.serving
+        process = getattr(revision, "process", None)
+        if process is not None and (serving is None or process is not serving.process):
+            process.kill()
+
+    async def _give_up(self, revision: Revision, report: ErrorReport) -> None:
+        self.error = report
+        self._abandon(revision)
+        serving = self._board.serving
+        self._owner.on_load_failed(revision, report)
+        self._emit(revision.failed(report, serving.number if serving else None))
+        self.changed.set()
+        process = getattr(revision, "process", None)
+        if process is not None and (serving is None or process is not serving.process):
+            await process.stop()
+        if serving is None and self._board.serving is None:
+            self.go_back(revision, report.headline.splitlines()[0])
+
+    def go_back(self, revision: Revision, why: str) -> bool:
+        """Nothing serves: load the newest good revision before this one; whether there is one."""
+        limit = revision.request.restores or revision.number
+        good = self.snapshots.latest(before=limit)
+        if good is None:
+            return False
+        self.begin(LoadRequest(f"back to revision {good}: {why}", restores=good))
+        return True
+
+    def _plan(self, revision: Revision, plan: LoadPlan) -> None:
+        revision.plan = plan
+        self._emit(LoadPlanned(revision=revision.number, plan=plan))
+
+    def _enter(self, revision: Revision, step: str) -> None:
+        revision.clock.enter(step)
+        self._emit(LoadStepped(revision=revision.number, step=step))
+
+    # ---- new code in the running process ---------------------------------------------------
+
+    async def _patch(self, revision: Revision) -> bool:
+        """Put the code into the process that serves. False: a fresh process it must be, `plan.why` says why.
+
+        Raises:
+            LoadError: the code is wrong; the process has the code that it had before.
+        """
+        serving = self._board.serving
+        if serving is None or not self.options.keep_weights or revision.request.restores is not None:
+            return False
+        why = _unpatchable(revision.request)
+        if why:
+            revision.plan = replace(revision.plan, why=why)
+            return False
+        revision.use_before = self._use(serving.process)
+        self._plan(revision, LoadPlan(level="code", way="in place"))
+        self._enter(revision, "new code")
+        try:
+            patched = await serving.process.patch(revision.number, PATCH_ANSWER_S)
+            if patched.empty and not revision.request.files:
+                raise PatchRefused("no file has changed")  # asked for by hand: for a fresh start, then
+        except LoadError:
+            raise
+        except PatchRefused as refused:
+            revision.plan = replace(revision.plan, why=f"not in place: {refused}")
+            return False
+        except ProcessError as error:
+            revision.plan = replace(revision.plan, why=str(error))
+            return False
+        self._enter(revision, "first frame")
+        await self._prove_patch(revision, serving)
+        self._completed_patch(revision, serving)
+        return True
+
+    async def _prove_patch(self, revision: Revision, serving: Revision) -> None:
+        """Wait for the first frames of the new code; the process takes it back by itself if one fails.
+
+        Raises:
+            LoadError: it has, or the process has died, or it hangs and is killed.
+        """
+        if self._board.request_id is None or not self._board.provable:
+            return
+        self._board.show_again()
+        try:
+            await self._proven(revision, PATCH_PROOF_S)
+        except asyncio.TimeoutError:
+            if self._board.request_id is None or serving.process.idle:
+                return  # no frames come: nothing hangs
+            where = await serving.process.dump_stacks()
+            serving.process.kill("hangs in the code that was put into it")
+            report = ErrorReport(
+                "frame", "PipelineHung", f"the new code gave no frame for {PATCH_PROOF_S:.0f} s", traceback=where
+            )
+            raise LoadError(report) from None
+
+    def _completed_patch(self, revision: Revision, serving: Revision) -> None:
+        if serving.process.exit is not None or self._board.serving is not serving:
+            raise LoadError(
+                ErrorReport("process", "ProcessExited", "the pipeline process ended while it took new code")
+            )
+        revision.take_over(serving)
+        self._board.rename(revision)
+        self.snapshots.keep(revision.number, revision.process.snapshot)
+        self._owner.on_serving(revision)
+        self.changed.set()
+        self._emit(revision.succeeded(0, self._owner.params, self._use(revision.process)))
+
+    def proven(self, number: int) -> None:
+        """The process has put out the first frames of the code that was put into it."""
+        if self.current is not None and self.current.number == number:
+            self.current.prove()
+
+    def undone(self, number: int, report: ErrorReport) -> bool:
+        """The process has taken new code back at an exception; whether that was told as a failed load."""
+        current, serving = self.current, self._board.serving
+        if current is not None and current.number == number:
+            return current.disprove(report)
+        if serving is None or serving.number != number or serving.before is None:
+            return False
+        before = serving.before
+        before.run_in(serving.process)
+        self._board.rename(before)
+        self.snapshots.forget(number)
+        self._emit(serving.failed(report, before.number))
+        return True
+
+    # ---- a fresh process -------------------------------------------------------------------
+
+    async def _replace(self, revision: Revision) -> None:
+        """Load in a fresh process, and make it the one that serves.
+
+        Raises:
+            LoadError: it did not come up, or gave no valid frames.
+        """
+        old = self._board.serving
+        plan = self._way(revision, old)
+        lost = 0
+        if old is not None and plan.way == "hand-over":
+            self._plan(revision, plan)
+            lost = await self._make_room(revision, old)
+        taken = await self._standby.take()
+        self._plan(revision, replace(plan, standby=taken[1] if taken is not None else ""))
+        if self._board.serving is None:
+            self._owner.on_loading()
+        await self._launch(revision, taken[0] if taken is not None else None)
+        snapshot = self.snapshots.get(revision.request.restores or 0)
+        params = dict(self._owner.params)
+        await revision.load(params, snapshot, self.snapshots.folder, self._policy.load_timeout_s)
+        await self._hand_over(revision, lost)
+
+    def _way(self, revision: Revision, old: Revision | None) -> LoadPlan:
+        """Overlap or hand-over, by what is free."""
+        why = revision.plan.why
+        if old is None:
+            return LoadPlan(level="process", way="start", why=why)
+        revision.use_before = self._use(old.process)
+        room = measure_room(self._gauge, old.process.pid, old.process.vram_reserved)
+        overlap = self.options.replace == "overlap" or (self.options.replace == "auto" and room.enough)
+        return LoadPlan(
+            level="process",
+            way="overlap" if overlap else "hand-over",
+            why=why,
+            memory=room.memory,
+            needed_bytes=room.needed_bytes,
+            free_bytes=room.free_bytes,
+        )
+
+    async def _launch(self, revision: Revision, ready: PipelineProcess | None) -> None:
+        """Start its process, or take the one that is ready. It has not run anything of the user's yet."""
+        revision.clock.enter("start process")
+        process = ready
+        if process is None:
+            process = PipelineProcess(
+                self._spec, on_frame=lambda *_: None, on_message=lambda _: None, verbose=self._verbose
+            )
+            revision.run_in(process)
+            await process.launch()
+        else:
+            revision.run_in(process)
+        self._board.candidate = revision
+        self._emit(LoadStepped(revision=revision.number, step="start process", pid=process.pid))
+
+    async def _make_room(self, revision: Revision, old: Revision) -> int:
+        """End the old process, and see its memory come back; how many outputs that it owed are lost."""
+        gpus = self._gauge.gpus(old.process.pid, old.process.vram_reserved)
+        self._board.vacate()
+        self._owner.on_loading()
+        self._enter(revision, "stop old")
+        self._ending = self._spawn(self._retire(old))
+        lost = await asyncio.shield(self._ending)
+        self._enter(revision, "memory back")
+        if not await wait_returned(self._gauge, gpus):
+            revision.warnings.append("the old process has ended, but not all of its GPU memory was seen to come back")
+        return int(lost)
+
+    async def _hand_over(self, revision: Revision, lost: int) -> None:
+        """Make a loaded revision the serving one; the one before goes on until this one is proven.
+
+        Args:
+            lost: outputs lost on the way here.
+        """
+        if self._board.request_id is not None:
+            revision.process.open_stream(self._board.request_id)
+        # Without a frame to show it, or where every frame counts, ready is all there is to know.
+        provable = self._board.provable
+        if provable:
+            self._enter(revision, "first frame")
+            if self._board.serving is not None:
+                await self._prove(revision)
+        missed = self._board.missed
+        old = self._board.switch(revision)
+        self._begin_serving(revision)
+        try:
+            if old is None and provable:
+                await self._first_outputs(revision)
+        finally:
+            # Has begun to serve, so it is completed in any case, also when a newer save cancels this load.
+            if self._board.serving is revision:
+                self._ending = self._spawn(self._complete(revision, old, lost + missed))
+        if self._ending is not None:
+            await asyncio.shield(self._ending)
+
+    def _begin_serving(self, revision: Revision) -> None:
+        self.snapshots.keep(revision.number, revision.process.snapshot)
+        self._standby.learn(revision.process.modules)
+        self._owner.on_serving(revision)
+        self.changed.set()
+
+    async def _complete(self, revision: Revision, old: Revision | None, lost: int) -> int:
+        """It serves: end the one before, and tell."""
+        revision.clock.enter("stop old" if old else "")
+        lost += await self._retire(old) if old is not None else 0
+        self._emit(revision.succeeded(lost, self._owner.params, self._use(revision.process)))
+        self._board.show_again()
+        return lost
+
+    async def _prove(self, revision: Revision) -> None:
+        """Show it frames until it has put out what proves it.
+
+        Raises:
+            LoadError: a frame failed, or nothing came out in time.
+        """
+        showing = asyncio.create_task(self._board.show_recent(revision))
+        try:
+            await self._proven(revision, self._policy.first_frame_timeout_s)
+        except asyncio.TimeoutError:
+            raise LoadError(await _no_output(revision, self._policy.first_frame_timeout_s)) from None
+        finally:
+            showing.cancel()
+
+    async def _proven(self, revision: Revision, timeout_s: float) -> None:
+        """Raises LoadError when a frame fails, asyncio.TimeoutError when none comes."""
+        await asyncio.wait_for(asyncio.shield(revision.proof), timeout_s)
+
+    async def _first_outputs(self, revision: Revision) -> None:
+        """Wait for the first outputs of a revision that had nothing to replace.
+
+        A frame that fails is told as a failure of the serving pipeline, which goes on.
+
+        Raises:
+            LoadError: its process died of them.
+        """
+        try:
+            await self._prove(revision)
+        except LoadError:
+            if self._board.serving is not revision:
+                raise
+
+    async def _retire(self, old: Revision) -> int:
+        """Wait for what the old process still owes, then end it; how many frames it never gave back.
+
+        Once it has answered its last input it owes nothing: what it left out before, it left out for good
+        (a pipeline may give fewer outputs than it gets inputs).
+        """
+        lost = 0
+        try:
+            if self._board.request_id is not None and old.last_output_s < self._board.outputs.boundary_s:
+                await asyncio.wait_for(old.retired.wait(), RETIRE_GRACE_S)
+        except asyncio.TimeoutError:
+            lost = max(0, old.owed)
+        self._board.outputs.switched()
+        with contextlib.suppress(ProcessError):
+            await old.process.stop()
+        return lost
+
+    def _use(self, process: PipelineProcess) -> ProcessUse:
+        return measure_use(self._gauge, process.pid, process.vram_reserved)
+
+
+def _unpatchable(request: LoadRequest) -> str:
+    """Why a request wants a fresh process by itself; "" if it does not."""
+    if request.whole:
+        return "a fresh process was asked for"
+    others = [file for file in request.files if not file.endswith(".py")]
+    if others:
+        return f"not in place: {others[0].rpartition('/')[2]} is no Python source"
+    return ""
+
+
+async def _no_output(revision: Revision, timeout_s: float) -> ErrorReport:
+    return ErrorReport(
+        "frame",
+        "NoOutput",
+        f"no output frame within {timeout_s:.0f} s of the first input",
+        hint="Does get_processed_video_frame (or transform) ever return a frame?",
+        traceback=await revision.process.dump_stacks(),
+    )

@@ -1,0 +1,216 @@
+"""What pipelines do to the runner: each ends in a named state with a useful message, and a picture goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from runner.live.events import LoadFailed, LoadSucceeded, PipelineWarned, ProcessExited
+from runner.live.process import watchdog
+from runner.live.process.policy import ReloadOptions
+from runner.live.process.revision import LoadRequest
+
+from ..conftest import WriteModule, children
+from .guarded import QUICK, Guarded, guarded
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+IMPATIENT = replace(QUICK, load_timeout_s=4.0, first_frame_timeout_s=1.0)
+
+HEAD = "import torch, os, signal, time, ctypes, threading, asyncio\n"
+FUNCTION = HEAD + "def f(frame):\n    {harm}\n    return torch.full_like(frame, {value} / 255)\n"
+CLASS = """
+class f:
+    def __init__(self):
+        {init}
+    def on_stop(self):
+        {stop}
+    def transform(self, frame):
+        return torch.full_like(frame, {value} / 255)
+"""
+FOR_EVER = "while True: time.sleep(0.01)"
+
+PIPELINE = """
+from runner.live.pipelines import Pipeline
+from runner.live.trickle import VideoOutput
+
+class f(Pipeline):
+    async def initialize(self, **params):
+        self.frames = asyncio.Queue()
+    async def put_video_frame(self, frame, request_id):
+        {harm}
+        await self.frames.put(VideoOutput(frame.replace_tensor(torch.full_like(frame.tensor, {value} / 255)), request_id))
+    async def get_processed_video_frame(self):
+        return await self.frames.get()
+    async def update_params(self, **params):
+        pass
+    async def stop(self):
+        pass
+    @classmethod
+    def prepare_models(cls):
+        pass
+"""
+
+
+def function(value: int, harm: str = "pass") -> str:
+    return FUNCTION.format(value=value, harm=harm)
+
+
+def a_class(value: int, init: str = "pass", stop: str = "pass") -> str:
+    return HEAD + CLASS.format(value=value, init=init, stop=stop)
+
+
+def a_pipeline(value: int, harm: str = "pass") -> str:
+    return HEAD + PIPELINE.format(value=value, harm=harm)
+
+
+@asynccontextmanager
+async def streaming(write: WriteModule, tmp_path: Path, source: str) -> AsyncIterator[Guarded]:
+    """A guardian whose pipeline is this and gives frames of value 10."""
+    write("harm", source)
+    options = ReloadOptions(standby=True, standby_min_free_bytes=0, snapshots=tmp_path / "snapshots")
+    async with guarded("harm:f", IMPATIENT, options) as run:
+        run.stream()
+        await gives(run, 10)
+        yield run
+
+
+async def gives(run: Guarded, value: int) -> None:
+    known = len(run.values)
+    await run.until(lambda: value in run.values[known:])
+
+
+async def save(run: Guarded, write: WriteModule, source: str) -> None:
+    write("harm", source)
+    run.guardian.replace(LoadRequest("saved"))
+
+
+HARMS = (
+    (function(20) + "\nos.kill(os.getpid(), signal.SIGKILL)", "was killed by SIGKILL (out of memory?)"),
+    (function(20) + "\nctypes.string_at(0)", "was killed by SIGSEGV (a crash in native code)"),
+    (function(20) + "\nos._exit(3)", "exited with code 3"),
+    (function(20) + "\n" + FOR_EVER, "LoadTimeout: not ready after 4 s"),
+    (a_class(20, init=FOR_EVER), "LoadTimeout: not ready after 4 s"),
+    (function(20, "os.kill(os.getpid(), signal.SIGKILL)"), "was killed by SIGKILL (out of memory?)"),
+    (function(20, "ctypes.string_at(0)"), "was killed by SIGSEGV (a crash in native code)"),
+    (function(20, FOR_EVER), "NoOutput: no output frame within 1 s"),
+    (a_pipeline(20, "time.sleep(1000)"), "NoOutput: no output frame within 1 s"),
+    (a_pipeline(20, "await asyncio.sleep(1000)"), "NoOutput: no output frame within 1 s"),
+    (a_pipeline(20, "signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65)); time.sleep(1000)"), "NoOutput"),
+)
+
+
+class TestNewCode:
+    async def test_that_does_harm_never_takes_over(self, write: WriteModule, tmp_path: Path) -> None:
+        async with streaming(write, tmp_path, function(10)) as run:
+            await run.until(lambda: run.guardian.standby.told.state == "ready")
+            for source, told in HARMS:
+                await save(run, write, source)
+                failed = await run.next(LoadFailed)
+                assert told in failed.report.headline, source
+                assert failed.serving == 1
+                await gives(run, 10)
+            assert 20 not in run.values
+            await save(run, write, function(30))
+            await gives(run, 30)
+
+
+class TestOldCode:
+    @pytest.mark.parametrize(
+        "stop",
+        [FOR_EVER, "signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65)); time.sleep(1000)", "os._exit(5)", "1 / 0"],
+    )
+    async def test_that_does_not_want_to_stop_is_ended(self, write: WriteModule, tmp_path: Path, stop: str) -> None:
+        async with streaming(write, tmp_path, a_class(10, stop=stop)) as run:
+            await save(run, write, a_class(20))
+            loaded = await run.next(LoadSucceeded)
+            assert loaded.revision == 2
+            assert loaded.frames_lost == 0
+            await gives(run, 20)
+
+    async def test_that_ignores_sigterm_is_ended(self, write: WriteModule, tmp_path: Path) -> None:
+        ignores = a_pipeline(10, "signal.signal(signal.SIGTERM, signal.SIG_IGN)").replace(
+            "async def stop(self):\n        pass", "async def stop(self):\n        await asyncio.sleep(1000)"
+        )
+        async with streaming(write, tmp_path, ignores) as run:
+            await save(run, write, a_pipeline(20))
+            await gives(run, 20)
+            await run.until(lambda: any(isinstance(e, LoadSucceeded) and e.revision == 2 for e in run.events))
+
+
+class TestServingCode:
+    async def test_that_hangs_is_told_with_its_place_and_a_save_replaces_it(
+        self, write: WriteModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(watchdog, "SLOW_AFTER_S", 1.0)
+        hangs = function(10, "if os.path.exists('hang'): time.sleep(1000)")
+        async with streaming(write, tmp_path, hangs) as run:
+            Path("hang").touch()
+            warned = await run.next(PipelineWarned)
+            assert warned.message.startswith("a frame has been in the pipeline for")
+            assert "harm.py:3 in f" in warned.message
+            await save(run, write, function(20))
+            await gives(run, 20)
+
+    async def test_that_blocks_the_event_loop_is_told_with_its_place(
+        self, write: WriteModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(watchdog, "BLOCKED_AFTER_S", 1.0)
+        blocks = a_pipeline(10, "time.sleep(1000 if os.path.exists('hang') else 0)")
+        async with streaming(write, tmp_path, blocks) as run:
+            Path("hang").touch()
+            warned = await run.next(PipelineWarned)
+            assert warned.message.startswith("the event loop is blocked")
+            assert "in put_video_frame" in warned.message
+            await save(run, write, a_pipeline(20))
+            await gives(run, 20)
+
+    async def test_that_leaks_threads_is_told(self, write: WriteModule, tmp_path: Path) -> None:
+        leaks = function(10, "threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()")
+        async with streaming(write, tmp_path, leaks) as run:
+            warned = await run.next(PipelineWarned)
+            assert "threads" in warned.message
+            await save(run, write, function(20))
+            await gives(run, 20)
+
+    @pytest.mark.parametrize(
+        ("harm", "reason"),
+        [
+            ("os.kill(os.getpid(), signal.SIGKILL)", "was killed by SIGKILL (out of memory?)"),
+            ("ctypes.string_at(0)", "was killed by SIGSEGV (a crash in native code)"),
+            ("os._exit(4)", "exited with code 4"),
+        ],
+    )
+    async def test_that_dies_is_started_again(self, write: WriteModule, tmp_path: Path, harm: str, reason: str) -> None:
+        dies = function(10, f"if os.path.exists('die'): os.unlink('die'); {harm}")
+        async with streaming(write, tmp_path, dies) as run:
+            Path("die").touch()
+            exited = await run.next(ProcessExited)
+            assert exited.reason == reason
+            assert exited.restarting
+            await gives(run, 10)
+
+
+class TestStorm:
+    async def test_of_saves_ends_with_the_last_one_and_never_without_a_picture(
+        self, write: WriteModule, tmp_path: Path
+    ) -> None:
+        async with streaming(write, tmp_path, function(10)) as run:
+            await run.until(lambda: run.guardian.standby.told.state == "ready")
+            for number in range(200):
+                await save(run, write, function(20 + number % 100))
+                await asyncio.sleep(0.05)
+            await save(run, write, function(250))
+            await gives(run, 250)
+            pts = [frame.pts for frame in run.outputs]
+            assert pts == sorted(set(pts))
+            # Frames went on all the time: what is missing is accounted for.
+            assert run.sent - len(run.outputs) <= sum(run.guardian.board.drops().values()) + 3
+            await run.until(lambda: run.guardian.loads.under_way is None, 10)
+            await run.until(lambda: run.guardian.standby.told.state == "ready")
+            while len(children()) > 3:  # serving, template, spare
+                await asyncio.sleep(0.05)

@@ -1,0 +1,220 @@
+"""The standby: a process that has done the third-party imports and waits; with real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from runner.live.events import LoadSucceeded, StandbyChanged
+from runner.live.process.memory import SystemGauge
+from runner.live.process.policy import ReloadOptions
+from runner.live.process.revision import LoadRequest
+
+from ..conftest import WriteModule, children
+from .guarded import Guarded, guarded
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+STANDBY = ReloadOptions(standby=True, standby_min_free_bytes=0)
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="a template needs prctl and pidfd_open")
+
+PIPELINE = """\
+import torch
+import colorsys
+import os
+
+VALUE = {value}
+print("pid", os.getpid(), "parent", os.getppid(), flush=True)
+
+
+def f(frame):
+    return torch.full_like(frame, VALUE / 255)
+"""
+
+
+async def until_standby(run: Guarded, state: str) -> StandbyChanged:
+    await run.until(lambda: run.guardian.standby.told.state == state)
+    return run.guardian.standby.told
+
+
+def reloads(run: Guarded) -> list[LoadSucceeded]:
+    return [event for event in run.events if isinstance(event, LoadSucceeded)]
+
+
+class TestReloads:
+    async def test_take_a_forked_process_and_lose_nothing(self, write: WriteModule) -> None:
+        write("sb_a", PIPELINE.format(value=10))
+        async with guarded("sb_a:f", options=STANDBY) as run:
+            run.stream()
+            await run.until(lambda: 10 in run.values)
+            ready = await until_standby(run, "ready")
+            assert ready.kind == "fork" if sys.platform == "linux" else "spawn"
+            assert ready.memory_bytes > 50 << 20
+            assert ready.modules > 500  # torch is among them
+            for value in (20, 30, 40):
+                write("sb_a", PIPELINE.format(value=value))
+                run.guardian.replace(LoadRequest("saved"))
+                await run.until(lambda value=value: reloads(run)[-1].revision == value // 10)  # type: ignore[misc]
+                await run.until(lambda value=value: value in run.values)  # type: ignore[misc]
+                await until_standby(run, "ready")
+            assert [load.plan.standby for load in reloads(run)] == ["", *[ready.kind] * 3]
+            assert [load.frames_lost for load in reloads(run)] == [0, 0, 0, 0]
+            timestamps = [frame.pts for frame in run.outputs]
+            assert timestamps == sorted(set(timestamps))
+
+    @on_linux
+    async def test_two_at_once_both_come_from_the_template(self, write: WriteModule) -> None:
+        write("sb_b", PIPELINE.format(value=10))
+        async with guarded("sb_b:f", options=STANDBY) as run:
+            run.stream()
+            await run.until(lambda: 10 in run.values)
+            await until_standby(run, "ready")
+            run.guardian.replace(LoadRequest("saved"))
+            await asyncio.sleep(0.02)
+            write("sb_b", PIPELINE.format(value=30))
+            run.guardian.replace(LoadRequest("saved again"))
+            await run.until(lambda: 30 in run.values)
+            await run.until(lambda: reloads(run)[-1].revision == 3)
+            assert reloads(run)[-1].plan.standby == "fork"
+
+    @on_linux
+    async def test_a_forked_process_is_a_child_of_the_host_and_its_exit_code_is_known(self, write: WriteModule) -> None:
+        write("sb_c", PIPELINE.format(value=10))
+        async with guarded("sb_c:f", options=STANDBY) as run:
+            run.stream()
+            await run.until(lambda: 10 in run.values)
+            await until_standby(run, "ready")
+            run.guardian.replace(LoadRequest("saved"))
+            await run.until(lambda: reloads(run)[-1].revision == 2)
+            process = run.guardian.process
+            assert process is not None
+            assert psutil.Process(process.pid).ppid() == os.getpid()
+            assert os.getpgid(process.pid) == process.pid
+            os.kill(process.pid, signal.SIGSEGV)
+            await run.until(lambda: process.exit)
+            assert process.exit is not None
+            assert process.exit.code == -signal.SIGSEGV
+            await run.until(lambda: reloads(run)[-1].revision == 3)
+
+
+class TestUserCode:
+    async def test_is_never_imported_ahead(self, write: WriteModule, project: Path) -> None:
+        write("sb_helper", "open('imports.txt', 'a').write('x')\n")
+        write("sb_d", "import sb_helper\n" + PIPELINE.format(value=10))
+        async with guarded("sb_d:f", options=STANDBY) as run:
+            await run.guardian.wait_serving()
+            await until_standby(run, "ready")
+            assert (project / "imports.txt").read_text() == "x"
+
+    async def test_that_a_third_party_package_pulls_in_is_left_out_with_it(
+        self, write: WriteModule, project: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        packages = project.parent / "site-packages"
+        packages.mkdir()
+        (packages / "thirdparty_plugins.py").write_text("import sb_plugin\n")
+        monkeypatch.syspath_prepend(str(packages))
+        write("sb_plugin", "open('imports.txt', 'a').write('x')\n")
+        write("sb_e", "import thirdparty_plugins\n" + PIPELINE.format(value=10))
+        async with guarded("sb_e:f", options=STANDBY) as run:
+            await run.guardian.wait_serving()
+            await until_standby(run, "ready")
+            assert (project / "imports.txt").read_text() == "x"
+
+
+class TestSpawnedStandby:
+    async def test_is_used_where_an_import_leaves_a_thread_running(
+        self, write: WriteModule, project: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        packages = project.parent / "site-packages"
+        packages.mkdir()
+        source = "import threading, time\nthreading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n"
+        (packages / "thirdparty_thread.py").write_text(source)
+        monkeypatch.syspath_prepend(str(packages))
+        write("sb_f", "import thirdparty_thread\n" + PIPELINE.format(value=10))
+        async with guarded("sb_f:f", options=STANDBY) as run:
+            run.stream()
+            await run.until(lambda: 10 in run.values)
+            ready = await until_standby(run, "ready")
+            assert ready.kind == "spawn"
+            write("sb_f", "import thirdparty_thread\n" + PIPELINE.format(value=20))
+            run.guardian.replace(LoadRequest("saved"))
+            await run.until(lambda: reloads(run)[-1].revision == 2)
+            assert reloads(run)[-1].plan.standby == "spawn"
+            assert reloads(run)[-1].frames_lost == 0
+            renewed = len(run.events)
+            await run.until(lambda: any(getattr(event, "state", "") == "ready" for event in run.events[renewed - 1 :]))
+
+
+class Scarce(SystemGauge):
+    """The real figures, but for the free RAM, which the test sets."""
+
+    free = 8 << 30
+
+    def free_ram(self) -> int:
+        return self.free
+
+
+class TestMemory:
+    async def test_that_is_short_drops_it_and_brings_it_back_later(
+        self, write: WriteModule, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("runner.live.process.standby.RETRY_S", 0.1)
+        write("sb_g", PIPELINE.format(value=10))
+        gauge = Scarce()
+        options = replace(STANDBY, standby_min_free_bytes=1 << 30)
+        async with guarded("sb_g:f", options=options, gauge=gauge) as run:
+            await run.guardian.wait_serving()
+            await until_standby(run, "ready")
+            before = len(children())
+            gauge.free = 512 << 20
+            dropped = await until_standby(run, "dropped")
+            assert dropped.reason == "512 MiB of RAM are free, 1024 MiB are to stay free"
+            while len(children()) > before - 2:  # template and spare
+                await asyncio.sleep(0.01)
+            gauge.free = 8 << 30
+            await until_standby(run, "ready")
+
+
+class TestSwitch:
+    async def test_ends_it_and_starts_it(self, write: WriteModule) -> None:
+        write("sb_h", PIPELINE.format(value=10))
+        async with guarded("sb_h:f", options=STANDBY) as run:
+            await run.guardian.wait_serving()
+            await until_standby(run, "ready")
+            run.guardian.set_options(standby=False)
+            assert run.guardian.standby.told.state == "off"
+            while len(children()) > 1:
+                await asyncio.sleep(0.01)
+            run.guardian.set_options(standby=True)
+            await until_standby(run, "ready")
+
+    async def test_off_means_that_there_is_none(self, write: WriteModule) -> None:
+        write("sb_i", PIPELINE.format(value=10))
+        async with guarded("sb_i:f") as run:
+            await run.guardian.wait_serving()
+            await asyncio.sleep(1.5)
+            assert len(children()) == 1
+
+
+class TestKills:
+    @on_linux
+    async def test_of_template_and_spare_are_made_good(self, write: WriteModule) -> None:
+        write("sb_j", PIPELINE.format(value=10))
+        async with guarded("sb_j:f", options=STANDBY) as run:
+            await run.guardian.wait_serving()
+            serving = run.guardian.process
+            assert serving is not None
+            await until_standby(run, "ready")
+            for line in children():
+                pid = int(line.split()[0])
+                if pid != serving.pid:
+                    os.kill(pid, signal.SIGKILL)
+            await until_standby(run, "dropped")
+            await until_standby(run, "ready")
+            assert serving.exit is None

@@ -1,0 +1,69 @@
+"""A small project on disk whose modules are imported for real, edited, and patched."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import dedent
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from runner.live.code.patch import CodePatch, plan_patch
+from runner.live.code.source import Sources
+
+
+class Live:
+    """The project as it runs in this process."""
+
+    def __init__(self, folder: Path, sources: Sources) -> None:
+        self.folder = folder
+        self.sources = sources
+
+    def write(self, source: str, name: str = "effects") -> Path:
+        """Write a module; nothing is imported or patched by it."""
+        path = self.folder.joinpath(*name.split(".")).with_suffix(".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(dedent(source))
+        return path
+
+    def load(self, source: str | None = None, name: str = "effects") -> Any:
+        """The module, imported from that source."""
+        if source is not None:
+            self.write(source, name)
+        importlib.invalidate_caches()
+        return importlib.import_module(name)
+
+    def plan(self, pipeline: object = None) -> CodePatch:
+        return plan_patch(self.sources, pipeline)
+
+    def apply(self, pipeline: object = None) -> CodePatch:
+        """Put in what is on disk now."""
+        patch = self.plan(pipeline)
+        asyncio.run(patch.apply())
+        return patch
+
+    def edit(self, source: str, pipeline: object = None, name: str = "effects") -> CodePatch:
+        """Save a module and put it in."""
+        self.write(source, name)
+        return self.apply(pipeline)
+
+
+@pytest.fixture
+def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    before: dict[str, ModuleType] = dict(sys.modules)
+    monkeypatch.syspath_prepend(str(folder))
+    sources = Sources.install()
+    yield Live(folder, sources)
+    sources.uninstall()
+    for name in set(sys.modules) - set(before):
+        if str(tmp_path) in str(
+            getattr(sys.modules[name], "__file__", "") or getattr(sys.modules[name], "__path__", "")
+        ):
+            del sys.modules[name]
