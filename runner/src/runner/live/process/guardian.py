@@ -319,6 +319,7 @@ class ProcessGuardian:
         if revision is not self.serving or self._closed:
             return
         self.board.lose()
+        self.loads.process_ended(revision, exit)
         if self.policy.count_per_revision and self.health.since_load_s > RESTARTS_FORGOTTEN_S:
             self._restarts_in_row = 0
         current = self.loads.current

@@ -24,10 +24,11 @@ from ..events import (
 )
 from ..pipelines.spec import PipelineSpec
 from ..report import ErrorReport
+from .exit import ProcessExit
 from .memory import Gauge, ProcessUse, measure_use
 from .policy import ReloadOptions, RestartPolicy
 from .process import LoadError, PatchRefused, PipelineProcess
-from .revision import LoadRequest, Revision, RevisionOwner
+from .revision import LoadRequest, Revision, RevisionOwner, exit_report
 from .room import measure_room, wait_returned
 from .snapshots import Snapshots
 from .standby import Standby
@@ -272,6 +273,12 @@ class Loads:
         """The process has put out the first frames of the code that was put into it."""
         if self.current is not None and self.current.number == number:
             self.current.prove()
+
+    def process_ended(self, serving: Revision, exit: ProcessExit) -> None:
+        """It may have been taking new code just then."""
+        current = self.current
+        if current is not None and current is not serving and current.plan.way == "in place":
+            current.disprove(exit_report(exit))
 
     def undone(self, number: int, report: ErrorReport) -> bool:
         """The process has taken new code back at an exception; whether that was told as a failed load."""

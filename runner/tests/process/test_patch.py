@@ -1,0 +1,299 @@
+"""New code in the running process: what stays, what is refused, what is taken back; with real processes."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from runner.live.events import LoadFailed, LoadPlanned, LoadSucceeded, PipelineFailed, ProcessExited
+from runner.live.process import loads as loads_module
+from runner.live.process.policy import ReloadOptions
+from runner.live.process.revision import LoadRequest
+
+from ..conftest import WriteModule, children
+from .guarded import QUICK, Guarded, guarded
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
+TRANSFORM = """
+import os, time
+import torch
+
+class f:
+    def __init__(self):
+        {init}
+        self.weights = torch.full((1,), float(os.getpid() % 7))
+        self.frames = 0
+        print("initialized", flush=True)
+    def transform(self, frame):
+        self.frames += 1
+        {body}
+        return torch.full_like(frame, {value} / 255)
+"""
+
+PIPELINE = """
+import asyncio
+import torch
+from runner.live.pipelines import Pipeline
+from runner.live.trickle import VideoOutput
+
+class f(Pipeline):
+    async def initialize(self, **params):
+        self.inputs, self.outputs = asyncio.Queue(), asyncio.Queue()
+        self.worker = asyncio.create_task(self.work())
+    async def work(self):
+        while True:
+            frame, request_id = await self.inputs.get()
+            await self.outputs.put(VideoOutput(frame.replace_tensor(self.render(frame.tensor)), request_id))
+            {work}
+    def render(self, tensor):
+        return torch.full_like(tensor, {value} / 255)
+    async def put_video_frame(self, frame, request_id):
+        await self.inputs.put((frame, request_id))
+    async def get_processed_video_frame(self):
+        return await self.outputs.get()
+    async def update_params(self, **params):
+        pass
+    async def stop(self):
+        self.worker.cancel()
+    @classmethod
+    def prepare_models(cls):
+        pass
+"""
+
+
+def transform(value: int, body: str = "pass", init: str = "pass") -> str:
+    return TRANSFORM.format(value=value, body=body, init=init)
+
+
+def pipeline(value: int, work: str = "pass") -> str:
+    return PIPELINE.format(value=value, work=work)
+
+
+class Edited:
+    """A guardian whose pipeline is saved again and again."""
+
+    def __init__(self, run: Guarded, write: WriteModule) -> None:
+        self.run = run
+        self._write = write
+
+    def save(self, source: str) -> None:
+        path = self._write("patched", source)
+        self.run.guardian.replace(LoadRequest("saved", (str(path),)))
+
+    async def gives(self, value: int) -> None:
+        known = len(self.run.values)
+        await self.run.until(lambda: value in self.run.values[known:])
+
+    async def loaded(self, revision: int) -> LoadSucceeded:
+        await self.run.until(lambda: self.loads and self.loads[-1].revision == revision)
+        return self.loads[-1]
+
+    @property
+    def loads(self) -> list[LoadSucceeded]:
+        return [event for event in self.run.events if isinstance(event, LoadSucceeded)]
+
+    @property
+    def pid(self) -> int:
+        process = self.run.guardian.process
+        return process.pid if process else 0
+
+
+@asynccontextmanager
+async def edited(write: WriteModule, tmp_path: Path, source: str) -> AsyncIterator[Edited]:
+    write("patched", source)
+    options = ReloadOptions(keep_weights=True, snapshots=tmp_path / "snapshots")
+    async with guarded("patched:f", QUICK, options) as run:
+        run.stream()
+        edit = Edited(run, write)
+        await edit.gives(10)
+        yield edit
+
+
+class TestKept:
+    @pytest.mark.parametrize("source", [transform, pipeline], ids=["transform", "pipeline"])
+    async def test_are_process_and_instance_and_no_frame_is_lost(
+        self, write: WriteModule, tmp_path: Path, source: type
+    ) -> None:
+        async with edited(write, tmp_path, source(10)) as edit:
+            pid = edit.pid
+            for number, value in enumerate((20, 30, 40, 50, 60), 2):
+                edit.save(source(value))
+                load = await edit.loaded(number)
+                await edit.gives(value)
+                assert (load.plan.level, load.plan.way) == ("code", "in place")
+                assert load.frames_lost == 0
+                assert load.pid == pid == edit.pid
+            run = edit.run
+            assert len(children()) == 1
+            pts = [frame.pts for frame in run.outputs]
+            assert pts == sorted(set(pts))
+            assert [later - earlier for earlier, later in itertools.pairwise(pts)] == [1] * (len(pts) - 1)
+
+    async def test_are_params_and_a_reload_by_hand_without_a_change_is_a_fresh_start(
+        self, write: WriteModule, tmp_path: Path
+    ) -> None:
+        async with edited(write, tmp_path, transform(10)) as edit:
+            await edit.run.guardian.update_params({"show_reloading_frame": False})
+            edit.save(transform(20))
+            load = await edit.loaded(2)
+            assert load.params["show_reloading_frame"] is False
+            pid = edit.pid
+            edit.run.guardian.replace(LoadRequest("asked for"))
+            load = await edit.loaded(3)
+            assert load.plan.level == "process"
+            assert load.plan.why == "not in place: no file has changed"
+            assert load.params["show_reloading_frame"] is False
+            assert edit.pid != pid
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("source", "why"),
+        [
+            (transform(20, init="self.more = 1"), "__init__"),
+            (transform(20) + "\nSTATE = {}\nSTATE['x'] = 1\n", "at module level"),
+            (transform(20).replace("class f:", "class f(dict):"), "bases"),
+        ],
+    )
+    async def test_is_what_is_not_sound_and_a_fresh_process_does_it(
+        self, write: WriteModule, tmp_path: Path, source: str, why: str
+    ) -> None:
+        async with edited(write, tmp_path, transform(10)) as edit:
+            pid = edit.pid
+            edit.save(source)
+            load = await edit.loaded(2)
+            await edit.gives(20)
+            assert load.plan.level == "process"
+            assert load.plan.why.startswith("not in place: ")
+            assert why in load.plan.why
+            assert edit.pid != pid
+            plans = [event.plan.level for event in edit.run.events if isinstance(event, LoadPlanned)]
+            assert plans == ["process", "code", "process"]
+
+    async def test_is_a_loop_that_would_go_on_as_it_was(self, write: WriteModule, tmp_path: Path) -> None:
+        async with edited(write, tmp_path, pipeline(10)) as edit:
+            edit.save(pipeline(20, work="await asyncio.sleep(0)"))
+            load = await edit.loaded(2)
+            assert load.plan.level == "process"
+            assert "work" in load.plan.why
+
+    async def test_is_everything_that_is_no_python_source(self, write: WriteModule, tmp_path: Path) -> None:
+        async with edited(write, tmp_path, transform(10)) as edit:
+            edit.run.guardian.replace(LoadRequest("saved", ("/somewhere/prompt.json",)))
+            load = await edit.loaded(2)
+            assert load.plan.why == "not in place: prompt.json is no Python source"
+
+
+class TestMistakes:
+    async def test_in_the_syntax_start_no_process(self, write: WriteModule, tmp_path: Path) -> None:
+        async with edited(write, tmp_path, transform(10)) as edit:
+            edit.save("def f(:\n    pass\n")
+            failed = await edit.run.next(LoadFailed)
+            assert failed.report.kind == "SyntaxError"
+            assert (failed.report.line, failed.serving) == (1, 1)
+            assert [line.text for line in failed.report.code if line.fault] == ["def f(:"]
+            await edit.gives(10)
+            assert len(children()) == 1
+
+    async def test_in_the_first_frame_take_the_code_back_and_lose_no_frame(
+        self, write: WriteModule, tmp_path: Path
+    ) -> None:
+        async with edited(write, tmp_path, transform(10)) as edit:
+            pid = edit.pid
+            edit.save(transform(20, body="raise KeyError('gone')"))
+            failed = await edit.run.next(LoadFailed)
+            assert failed.report.kind == "KeyError"
+            assert failed.report.file.endswith("patched.py")
+            assert [line.text.strip() for line in failed.report.code if line.fault] == ["raise KeyError('gone')"]
+            assert failed.serving == 1
+            await edit.gives(10)
+            edit.save(transform(30))
+            await edit.loaded(3)
+            await edit.gives(30)
+            assert edit.pid == pid
+            assert set(edit.run.values) == {10, 30}
+            pts = [frame.pts for frame in edit.run.outputs]
+            assert [later - earlier for earlier, later in itertools.pairwise(pts)] == [1] * (len(pts) - 1)
+
+    async def test_in_a_later_frame_take_it_back_too_and_name_the_revision_that_goes_on(
+        self, write: WriteModule, tmp_path: Path
+    ) -> None:
+        async with edited(write, tmp_path, transform(10)) as edit:
+            edit.save(transform(20, body="self.extra = getattr(self, 'extra', 0) + 1; 1 / (self.extra - 8)"))
+            assert (await edit.loaded(2)).plan.level == "code"
+            failed = await edit.run.next(LoadFailed)
+            assert (failed.revision, failed.serving, failed.report.kind) == (2, 1, "ZeroDivisionError")
+            await edit.gives(10)
+            serving = edit.run.guardian.serving
+            assert serving is not None
+            assert serving.number == 1
+
+    async def test_after_that_are_those_of_the_running_code(self, write: WriteModule, tmp_path: Path) -> None:
+        async with edited(write, tmp_path, transform(10)) as edit:
+            edit.save(transform(20, body="if os.path.exists('fail'): raise OSError('late')"))
+            await edit.loaded(2)
+            known = len(edit.run.values)
+            await edit.run.until(lambda: len(edit.run.values) > known + 40)
+            Path("fail").touch()
+            failed = await edit.run.next(PipelineFailed)
+            assert (failed.revision, failed.report.kind) == (2, "OSError")
+            os.unlink("fail")
+            await edit.gives(20)
+
+    async def test_that_hang_end_the_process_and_what_served_is_started_again(
+        self, write: WriteModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(loads_module, "PATCH_PROOF_S", 1.0)
+        async with edited(write, tmp_path, transform(10)) as edit:
+            edit.save(transform(20, body="time.sleep(1000)"))
+            failed = await edit.run.next(LoadFailed)
+            assert failed.report.kind == "PipelineHung"
+            assert "patched.py" in failed.report.traceback
+            load = await edit.loaded(3)
+            assert load.restores == 1
+            await edit.gives(10)
+
+    async def test_that_kill_the_process_are_answered_by_what_served(self, write: WriteModule, tmp_path: Path) -> None:
+        async with edited(write, tmp_path, transform(10)) as edit:
+            edit.save(transform(20, body="os._exit(6)"))
+            failed = await edit.run.next(LoadFailed)
+            assert "exited with code 6" in failed.report.message
+            exited = next(event for event in edit.run.events if isinstance(event, ProcessExited))
+            assert exited.restarting
+            load = await edit.loaded(3)
+            assert load.restores == 1
+            await edit.gives(10)
+
+
+class TestSwitch:
+    async def test_off_makes_every_reload_a_fresh_process(self, write: WriteModule, tmp_path: Path) -> None:
+        async with edited(write, tmp_path, transform(10)) as edit:
+            edit.run.guardian.set_options(keep_weights=False)
+            edit.save(transform(20))
+            load = await edit.loaded(2)
+            assert (load.plan.level, load.plan.way) == ("process", "overlap")
+            edit.run.guardian.set_options(keep_weights=True)
+            edit.save(transform(30))
+            assert (await edit.loaded(3)).plan.level == "code"
+
+
+class TestGoingBack:
+    async def test_from_code_that_was_put_in(self, write: WriteModule, tmp_path: Path) -> None:
+        async with edited(write, tmp_path, transform(10)) as edit:
+            edit.save(transform(20))
+            second = await edit.loaded(2)
+            edit.save(transform(30))
+            third = await edit.loaded(3)
+            assert second.sources != third.sources
+            edit.run.guardian.revert(2)
+            load = await edit.loaded(4)
+            assert load.restores == 2
+            await edit.gives(20)
+            edit.save(transform(40))  # what runs is not what was on disk before the save
+            await edit.gives(40)
