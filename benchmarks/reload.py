@@ -27,7 +27,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -252,7 +252,10 @@ def held_by(name: str, pid: int) -> dict[str, Any]:
     import psutil
 
     process = psutil.Process(pid)
-    links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+    links = []
+    for descriptor in os.listdir(f"/proc/{pid}/fd"):
+        with suppress(FileNotFoundError):  # the one that lists them
+            links.append(os.readlink(f"/proc/{pid}/fd/{descriptor}"))
     return {
         f"{name} MiB": round(process.memory_info().rss / MIB, 1),
         f"{name} files": len(links),

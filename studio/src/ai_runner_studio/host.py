@@ -33,6 +33,7 @@ from .settings import Settings
 START_LIMIT_S = 60.0  # a cold page cache on a network disk; it usually takes half a second
 END_LIMIT_S = 5.0
 REQUEST_LIMIT_S = 20.0
+EXIT_TOLD_S = 1.5  # after a process has ended, until it is known how: its last lines are read first
 LAST_LINES = 30
 LONGEST_SOCKET_NAME = 100  # bytes; Linux takes 107, macOS 103
 _RUN_FOLDER = "ai-runner-studio-"
@@ -218,7 +219,10 @@ class Host:
         try:
             answer = await self._client.post(path, json=body)
         except httpx.HTTPError as error:
-            raise HostError(f"the runner host does not answer ({type(error).__name__})", self._last_said()) from error
+            with contextlib.suppress(asyncio.TimeoutError):  # it may have ended just now: that says more
+                await asyncio.wait_for(self.exited.wait(), EXIT_TOLD_S)
+            what = self.exit_reason or f"does not answer ({type(error).__name__})"
+            raise HostError(f"the runner host {what}", self._last_said()) from error
         if answer.is_success:
             return answer.json() if answer.headers.get("content-type") == "application/json" else answer.text
         raise _refusal(answer)

@@ -42,7 +42,7 @@ def look(folder: str, modules: list[str], pipe: Any) -> dict[str, Any]:
         for name, value in sorted(names.items()):
             if not name.startswith("__") or name in ("__doc__", "__all__"):
                 found[f"{module}.{name}"] = describe(value, module)
-            if inspect.isfunction(value) and value.__module__ == module:
+            if inspect.isfunction(value) and value.__module__ == module and not _is_decorator(value):
                 found[f"{module}.{name}()"] = outcome(folder, lambda value=value: call(value))
     return found
 
@@ -67,6 +67,11 @@ def frame(pipe: Any, number: int) -> Any:
         return transform(torch.from_numpy(pixels), params).numpy()
 
 
+def _is_decorator(function: Any) -> bool:
+    """A call of it may register what it is given: that is state, which the two processes do not share."""
+    return any(name in ("fn", "times") for name in inspect.signature(function).parameters)
+
+
 def call(function: Any) -> Any:
     needed = [p for p in inspect.signature(function).parameters.values() if p.default is p.empty and p.kind < 2]
     return _run(function(*(np.arange(4.0).reshape(2, 2) + 1 for _ in needed)))
@@ -85,7 +90,7 @@ def outcome(folder: str, run: Callable[[], Any]) -> Any:
 
 
 def describe(value: Any, module: str, depth: int = 4) -> Any:
-    if hasattr(value, "detach"):
+    if type(value).__name__ == "Tensor":
         value = value.detach().numpy()
     if isinstance(value, np.ndarray):
         return [str(value.dtype), list(value.shape), hashlib.sha1(np.ascontiguousarray(value).tobytes()).hexdigest()]
@@ -110,9 +115,12 @@ def _class(value: type, module: str, depth: int) -> Any:
     if value.__module__ != module or depth < 1:
         return [value.__qualname__]
     left_out = ("__dict__", "__weakref__", "__module__", "__firstlineno__", "__static_attributes__", "__slotnames__")
+    hidden = ("_abc", "__pydantic")  # addresses are in these
     members = {
-        name: member for name, member in vars(value).items() if name not in left_out and not name.startswith("_abc")
+        name: member for name, member in vars(value).items() if name not in left_out and not name.startswith(hidden)
     }
+    if hasattr(value, "model_json_schema"):
+        members["schema"] = value.model_json_schema()
     return [value.__qualname__, {name: describe(member, module, depth - 1) for name, member in sorted(members.items())}]
 
 
@@ -136,9 +144,12 @@ def serve() -> None:
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:
-            print(json.dumps(_answer(**json.loads(line))), flush=True)
-            os._exit(0)
+            try:
+                print(json.dumps(_answer(**json.loads(line))), flush=True)
+            finally:
+                os._exit(0)
         os.waitpid(pid, 0)
+        print(flush=True)
 
 
 def _answer(folder: str, modules: list[str], entry: str) -> Any:

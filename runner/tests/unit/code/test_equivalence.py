@@ -36,6 +36,7 @@ from .projects import PROJECTS, Project
 EDITS = int(os.environ.get("CODE_EDITS", "60"))
 SEED = int(os.environ.get("CODE_SEED", "1"))
 SAMPLES = ("edges", "posterize", "cartoon", "flow_trails")
+SPARES = 20
 FIGURES: Counter[str] = Counter()
 
 
@@ -51,10 +52,10 @@ class Fresh:
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps({"folder": str(folder), "modules": modules, "entry": entry}) + "\n")
         self._process.stdin.flush()
-        while True:  # the project may print
-            line = self._process.stdout.readline()
-            if not line or line.startswith(('["failed"', '["looks"')):
-                return json.loads(line)
+        answer = ""
+        while line := self._process.stdout.readline().strip():  # what the project prints comes before
+            answer = line
+        return json.loads(answer)
 
     def close(self) -> None:
         assert self._process.stdin is not None
@@ -87,12 +88,14 @@ class Run:
             sys.modules.pop(name, None)
         importlib.invalidate_caches()
         self.used = load(self.project.entry)
-        self.spares = [load(self.project.entry) for _ in range(12 if "lazy" not in self.modules else 1)]
+        self.spares = [load(self.project.entry) for _ in range(SPARES if self.project.remembers else 1)]
 
     def expected(self) -> Any:
         return self.fresh.look(self.live.folder, self.modules, self.project.entry)
 
     def step(self) -> None:
+        if self.project.remembers and len(self.spares) < 3:  # a step takes three at most
+            self.start()
         before = dict(self.texts)
         done = self.edit()
         expected = self.expected()
@@ -121,9 +124,8 @@ class Run:
 
     def edit(self) -> str:
         done = []
-        for name in self.rng.sample(sorted(self.texts), self.rng.choice((1, 1, 1, 2))):
-            if not self.texts[name].strip():
-                continue
+        names = [name for name, text in sorted(self.texts.items()) if text.strip()]
+        for name in self.rng.sample(names, min(self.rng.choice((1, 1, 1, 2)), len(names))):
             self.texts[name], what = mutate(self.texts[name], self.rng)
             done.append(what)
             self.save(name, self.texts[name])
@@ -148,12 +150,8 @@ class Run:
         FIGURES["values compared"] += len(expected)
 
     def spare(self) -> Any:
-        """A pipeline that was initialized before all edits, and has seen no frame."""
-        if len(self.spares) > 1:
-            return self.spares.pop()
-        if self.project.remembers:
-            self.start()
-        return self.spares[-1]
+        """A pipeline that was initialized before all edits; it has seen no frame where that would matter."""
+        return self.spares.pop() if self.project.remembers else self.spares[-1]
 
     def undo_and_redo(self, patch: Any, before: dict[str, str], note: str) -> None:
         FIGURES["undone"] += 1
