@@ -22,7 +22,15 @@ def mutate(text: str, rng: random.Random) -> tuple[str, str]:
         if mutation(changed, rng):
             tree = changed
             done.append(mutation.__name__)
-    return shift(ast.unparse(ast.fix_missing_locations(tree)), rng), "+".join(done) or "layout"
+    return shift(ast.unparse(ast.fix_missing_locations(shorten(tree))), rng), "+".join(done) or "layout"
+
+
+def shorten(tree: ast.Module) -> ast.Module:
+    """Without what comments have made of docstrings."""
+    for node in every(tree, ast.Constant):
+        if isinstance(node.value, str):
+            node.value = node.value[:80]
+    return tree
 
 
 def shift(text: str, rng: random.Random) -> str:
@@ -274,7 +282,9 @@ def other_bases(tree: ast.Module, rng: random.Random) -> bool:
 
 def new_statement(tree: ast.Module, rng: random.Random) -> bool:
     body = rng.choice(list(bodies(tree)))
-    body.append(statement(rng.choice(("total = sum([1, 2])", "for number in range(2): pass", "if True:\n    flag = 1"))))
+    body.append(
+        statement(rng.choice(("total = sum([1, 2])", "for number in range(2): pass", "if True:\n    flag = 1")))
+    )
     return True
 
 
@@ -297,7 +307,9 @@ def nested(tree: ast.Module, rng: random.Random) -> bool:
     returned = pick(every(function, ast.Return), rng) if function is not None else None
     if returned is None or returned.value is None:
         return False
-    function.body.insert(after_docstring(function.body), statement(f"def inside(x, n={rng.randint(1, 3)}):\n    return x"))
+    function.body.insert(
+        after_docstring(function.body), statement(f"def inside(x, n={rng.randint(1, 3)}):\n    return x")
+    )
     returned.value = ast.Call(ast.Name("inside", ast.Load()), [returned.value], [])
     return True
 

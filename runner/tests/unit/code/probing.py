@@ -80,6 +80,8 @@ def call(function: Any) -> Any:
 def outcome(folder: str, run: Callable[[], Any]) -> Any:
     try:
         return ["value", describe(run(), "")]
+    except RecursionError:  # where it is raised depends on how deep the caller is
+        return ["error", "RecursionError"]
     except Exception as error:
         places = [
             (os.path.basename(place.filename), place.lineno, place.name, place.line)

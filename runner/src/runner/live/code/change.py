@@ -254,16 +254,23 @@ class _Comparison:
         self, owner: tuple[str, ...], before: Sequence[Unit], after: Sequence[Unit], names: Collection[str]
     ) -> None:
         """What has changed must be bound once: which of two bindings counts is not told by looking."""
-        touched = set(names)
-        touched |= {item.place.name for item in self._change.constants if item.place.owner == owner}
-        touched |= {item.place.name for item in self._change.redone if item.place.owner == owner}
-        touched |= {item.place.name for item in self._change.functions if item.place.owner == owner and item.changed}
+        touched = set(names) | self._touched(owner)
         for units in (before, after):
             counts = Counter(name for unit in units if not _adds_to(unit) for name in _bound(unit))
             for unit in units:
                 for name in _bound(unit) & touched:
                     if counts[name] > 1:
                         raise self._refused(f"{'.'.join((*owner, name))} is defined more than once", unit)
+
+    def _touched(self, owner: tuple[str, ...]) -> set[str]:
+        """Names of a body that are bound to something else now, or to a class in which something has changed."""
+        change = self._change
+        places = [item.place for item in (*change.added, *change.removed, *change.redone)]
+        places += [item.place for item in change.constants]
+        places += [item.place for item in change.functions if item.changed]
+        places += [Place(change.module, changed, "__doc__") for changed, _ in change.docs]
+        depth = len(owner)
+        return {(*place.owner, place.name)[depth] for place in places if place.owner[:depth] == owner}
 
     def _other_changed(self, owner: tuple[str, ...], unit: Unit) -> str:
         if owner and isinstance(unit.node, ast.AnnAssign):

@@ -14,7 +14,7 @@ from .census import Census
 from .change import FunctionChange, ModuleChange
 from .live import functions_in, live_class, mangled, namespace
 from .newcomer import is_wrapper
-from .outline import FUNCTIONS, first_line
+from .outline import FUNCTIONS, docstring, first_line
 from .pairs import CodePairs, Nested, own_code, pair_codes
 from .refusal import PatchBusy, PatchRefused
 from .signature import Defaults, Given, Kept, annotations_of, new_defaults, parameters, same_annotations
@@ -107,7 +107,7 @@ def _kind(code: CodeType) -> int:
 
 
 def _padded(new: Executed, missing: dict[tuple[str, int], tuple[str, ...]]) -> Executed:
-    """The same with a mention of the missing variables, never executed, at the end of these functions."""
+    """The same with a mention of the missing variables, never executed, at the beginning of these functions."""
     if not missing:
         return new
     tree = ast.parse(new.content, new.filename)
@@ -115,9 +115,7 @@ def _padded(new: Executed, missing: dict[tuple[str, int], tuple[str, ...]]) -> E
         names = missing.get((node.name, first_line(node))) if isinstance(node, FUNCTIONS) else None
         if names and isinstance(node, FUNCTIONS):
             dead = ast.parse(f"if 0: ({', '.join(names)},)").body[0]
-            for part in ast.walk(dead):
-                ast.copy_location(part, node.body[-1])
-            node.body.append(dead)
+            node.body.insert(0 if docstring(node.body) is None else 1, ast.increment_lineno(dead, first_line(node) - 1))
     code = compile(tree, new.filename, "exec", dont_inherit=True)
     return replace(new, code=code)
 

@@ -46,9 +46,9 @@ class Members:
             self._check_removed(item)
         for item in self._change.added:
             self._check_added(item, again=item.place in gone)
-        for owner, _ in self._change.docs:
-            if owner:
-                self._class(owner, 0)
+        for owner, text in self._change.docs:
+            if owner and text is None:
+                self._check_undocumented(owner)
 
     def _check_transform(self, item: FunctionChange) -> None:
         """The runner has looked at the parameters of a transform, to know what to call it with."""
@@ -134,6 +134,13 @@ class Members:
             live = live_class(base.module, tuple(base.name.split(".")))
             if live is not None and is_users_class(type(live)):
                 raise self._refused(f"class {place.path} is new, and has the metaclass of {base.name}", unit)
+
+    def _check_undocumented(self, owner: tuple[str, ...]) -> None:
+        """Where there is no docstring, making the class may have written one."""
+        of = self._class(owner, 0)
+        node = next(one.node for one in self._new.classes if (one.module, one.name) == (of.__module__, of.__qualname__))
+        if type(of) not in (type, ABCMeta) or node.decorator_list:
+            raise PatchRefused(f"the docstring of class {of.__qualname__} is gone", self._change.path, node.lineno)
 
     # ---- what is live ----------------------------------------------------------------------
 
