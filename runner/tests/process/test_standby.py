@@ -202,6 +202,23 @@ class TestSwitch:
             assert len(children()) == 1
 
 
+class TestForgetting:
+    async def test_comes_with_a_fresh_process_that_is_asked_for_and_a_new_standby_follows(
+        self, write: WriteModule
+    ) -> None:
+        write("sb_k", PIPELINE.format(value=10))
+        async with guarded("sb_k:f", options=STANDBY) as run:
+            run.stream()
+            await run.until(lambda: 10 in run.values)
+            await until_standby(run, "ready")
+            before = run.guardian.standby.pids
+            run.guardian.replace(LoadRequest("asked for", whole=True))
+            await run.until(lambda: reloads(run)[-1].revision == 2)
+            assert reloads(run)[-1].plan.standby == ""
+            await until_standby(run, "ready")
+            assert not set(before) & set(run.guardian.standby.pids)
+
+
 class TestKills:
     @on_linux
     async def test_of_template_and_spare_are_made_good(self, write: WriteModule) -> None:

@@ -212,6 +212,6 @@ class TestDependencies:
         async with reading(watch(effect, notice=said.append)) as reader:
             lock.write_text("version = 2\n")
             assert await reader.is_silent()
-            assert said == ["uv.lock asks for other dependencies now: install them (uv sync), then press r"]
+            assert said == ["uv.lock asks for other dependencies now: install them (uv sync), then press R"]
             effect.write_text("a = 2\n")
             assert await reader.next() == {effect}

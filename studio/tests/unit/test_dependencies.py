@@ -56,7 +56,7 @@ def test_a_changed_dependency_table_is_told_once(project: Path, old: str, new: s
     dependencies = looking(project)
     (project / "pyproject.toml").write_text(PROJECT.replace(old, new, 1))
     assert dependencies.look() == [
-        "pyproject.toml asks for other dependencies now: install them (pip install -e .), then press r"
+        "pyproject.toml asks for other dependencies now: install them (pip install -e .), then press R"
     ]
     assert dependencies.look() == []
 
@@ -108,7 +108,7 @@ def test_other_files_that_name_dependencies_come_with_their_command(
     file.write_text("# arrays\nnumpy\n\n")
     assert dependencies.look() == []
     file.write_text("numpy\ntorch\n")
-    assert dependencies.look() == [f"{name} asks for other dependencies now: install them ({command}), then press r"]
+    assert dependencies.look() == [f"{name} asks for other dependencies now: install them ({command}), then press R"]
 
 
 def test_project_and_lock_together_are_one_sentence_with_the_locks_command(project: Path) -> None:
@@ -117,7 +117,7 @@ def test_project_and_lock_together_are_one_sentence_with_the_locks_command(proje
     (project / "uv.lock").write_text("version = 2\n")
     (project / "pyproject.toml").write_text(PROJECT.replace("torch", "jax").replace("bunny", "webcam"))
     assert dependencies.look() == [
-        "pyproject.toml and uv.lock ask for other dependencies now: install them (uv sync), then press r",
+        "pyproject.toml and uv.lock ask for other dependencies now: install them (uv sync), then press R",
         SETTINGS_CHANGED,
     ]
 

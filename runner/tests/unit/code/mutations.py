@@ -315,7 +315,7 @@ def nested(tree: ast.Module, rng: random.Random) -> bool:
 
 
 MUTATIONS: tuple[Mutation, ...] = (
-    other_number, other_number, other_number, other_operator, other_operator, new_helper, new_helper, new_method,
+    other_number, other_number, other_number, other_number, other_number, other_operator, other_operator, new_helper, new_helper, new_helper, new_method,
     new_method, uses_super, no_super, removed, renamed, moved, moved, swapped_lines, removed_line, raises, new_import,
     new_constant, new_class_constant, new_class, other_parameters, other_parameters, other_decorators, other_docstring,
     other_docstring, other_bases, new_statement, now_lazy, nested,

@@ -37,6 +37,9 @@ def load(entry: str) -> Any:
 def look(folder: str, modules: list[str], pipe: Any) -> dict[str, Any]:
     """What can be seen of the project: plain data, equal for two processes that behave alike."""
     found: dict[str, Any] = {f"frame {number}": value for number, value in enumerate(frames(folder, pipe))}
+    found["steady"] = frames(folder, pipe) == list(found.values())  # no frame depends on those before
+    for module in modules:  # all of them, before one is looked at: importing one binds it in its package
+        importlib.import_module(module)
     for module in modules:
         names = vars(importlib.import_module(module))
         for name, value in sorted(names.items()):
@@ -148,6 +151,8 @@ def serve() -> None:
         if pid == 0:
             try:
                 print(json.dumps(_answer(**json.loads(line))), flush=True)
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(0)
         os.waitpid(pid, 0)

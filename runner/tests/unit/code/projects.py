@@ -6,11 +6,10 @@ from typing import NamedTuple
 
 
 class Project(NamedTuple):
-    """`entry` names the pipeline; `remembers`: its output depends on earlier frames."""
+    """`entry` names the pipeline."""
 
     entry: str
     files: dict[str, str]
-    remembers: bool = False
 
 
 FILTERS = Project(
@@ -341,7 +340,6 @@ ASYNC = Project(
                 return np.min(x) * 0.5
         """,
     },
-    remembers=True,
 )
 
 PROJECTS = {"filters": FILTERS, "nets": NETS, "lazy": LAZY, "async": ASYNC}

@@ -102,7 +102,7 @@ class Dependencies:
         names = list(dict.fromkeys(path.name for path in asking))
         said = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
         ask = "asks" if len(names) == 1 else "ask"
-        return f"{said} {ask} for other dependencies now: install them ({self._command(asking[0])}), then press r"
+        return f"{said} {ask} for other dependencies now: install them ({self._command(asking[0])}), then press R"
 
     def _command(self, path: Path) -> str:
         """What installs what `path` asks for."""

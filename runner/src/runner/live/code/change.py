@@ -148,7 +148,7 @@ class _Comparison:
         for unit in added:
             self._added(owner, unit)
         self._check_single(owner, before, after, {unit.name for unit in (*removed, *added)})
-        for unit in moved_units(before, after):
+        for unit in moved_units(before, after, in_class=bool(owner)):
             raise self._refused(f"{_title(owner, unit)} has moved", unit)
 
     # ---- statements of both versions -------------------------------------------------------

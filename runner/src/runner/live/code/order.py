@@ -16,14 +16,22 @@ _GIVEN = frozenset(dir(builtins)) | {
 _QUIET_DECORATORS = frozenset({"staticmethod", "classmethod", "property"})
 
 
-def moved_units(old: Sequence[Unit], new: Sequence[Unit]) -> Iterator[Unit]:
-    """Units of both versions that stand elsewhere among the statements that execute something."""
+def moved_units(old: Sequence[Unit], new: Sequence[Unit], *, in_class: bool) -> Iterator[Unit]:
+    """Units of both versions that stand elsewhere among the statements that execute something.
+
+    The order of what a class body assigns may mean something: to an enumeration or a dataclass it does.
+    """
     common = {unit.key for unit in old} & {unit.key for unit in new}
     loud = {unit.key for unit in (*old, *new) if unit.key in common and not _is_quiet(unit)}
     before = _executed_before(old, loud)
     for key, earlier in _executed_before(new, loud).items():
         if key in common and before[key] != earlier:
             yield next(unit for unit in new if unit.key == key)
+    if in_class:
+        orders = [[unit for unit in units if unit.kind == "assign" and unit.key in common] for units in (old, new)]
+        for before_it, unit in zip(*orders, strict=True):
+            if before_it.key != unit.key:
+                yield unit
 
 
 def _executed_before(units: Sequence[Unit], loud: set[tuple[str, ...]]) -> dict[tuple[str, ...], tuple[object, ...]]:

@@ -308,6 +308,8 @@ class Loads:
         if old is not None and plan.way == "hand-over":
             self._plan(revision, plan)
             lost = await self._make_room(revision, old)
+        if revision.request.whole:
+            self._standby.forget()  # asked for when a dependency was installed, say
         taken = await self._standby.take()
         self._plan(revision, replace(plan, standby=taken[1] if taken is not None else ""))
         if self._board.serving is None:

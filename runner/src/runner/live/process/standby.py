@@ -77,6 +77,7 @@ class Standby:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._failures = 0
+        self._forgotten = False  # in the middle of being made ready
         self._retry_at = 0.0
         self._closed = False
 
@@ -107,6 +108,13 @@ class Standby:
             self._drop()
             self._tell(StandbyChanged(state="off"))
         self._wake.set()
+
+    def forget(self) -> None:
+        """What it has imported may be another version on disk by now: begin anew at the next `renew`."""
+        if self.told.state in ("warming", "ready"):
+            self._forgotten = self.told.state == "warming"
+            self._drop()
+            self._tell(StandbyChanged(state="warming", kind=self._kind))
 
     async def take(self) -> tuple[PipelineProcess, Kind] | None:
         """A process that has started and waits to be told what to load; None if none is ready."""
@@ -156,7 +164,10 @@ class Standby:
             try:
                 await self._prepare()
             except (ProcessError, OSError) as error:
-                if self.on:  # else it was ended on purpose meanwhile
+                if self._forgotten:
+                    self._forgotten = False
+                    self._wake.set()
+                elif self.on:  # else it was ended on purpose meanwhile
                     self._failed(str(error))
 
     async def _prepare(self) -> None:
