@@ -175,7 +175,7 @@ class History:
         self._serve(event.revision)
         self.update(device=event.device, pipeline_pid=event.pid)
         self.update(params=event.params, params_schema=event.params_schema)
-        if self._now.error is not None and self._frame_error_at < load.started_at:
+        if self._now.error is not None and self._frame_error_at < load.started_at and not self._is_of_disk(event):
             self.update(error=None, error_count=0)
         return replace(
             load,
@@ -193,6 +193,10 @@ class History:
             vram_after_bytes=event.vram_after_bytes,
             sources=event.sources if self._code_kept else {},
         )
+
+    def _is_of_disk(self, event: LoadSucceeded) -> bool:
+        """Whether the error is that of code on disk, which a revision that was gone back to does not mend."""
+        return event.restores is not None and any(load.report is self._now.error for load in self._loads.values())
 
     def _serve(self, serving: int | None) -> None:
         """This revision serves, and no other."""

@@ -141,6 +141,11 @@ class TestReturning:
         now = told(*(event for number in range(REVISIONS_KEPT + 2) for event in good(number + 1)))
         assert [load.can_return for load in now.loads] == [False] * 2 + [True] * REVISIONS_KEPT
 
+    def test_that_does_not_mend_what_is_wrong_with_the_code_on_disk_and_a_good_save_does(self) -> None:
+        history = History()
+        assert told(*good(1), failed(2, None), *good(3, None, restores=1), history=history).error is MISTAKE
+        assert told(*good(4, 3), history=history).error is None
+
     def test_to_nothing_where_the_host_keeps_no_code(self) -> None:
         assert not latest(told(*good(1), history=History(code_kept=False))).can_return
 
