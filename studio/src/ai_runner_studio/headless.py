@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.live.events import Event, LoadFailed, PipelineFailed, ProcessExited, StreamEnded, StreamStarted
-from runner.live.process.segment import is_running
+from runner.live.running import is_running
 
 from .errors import StudioError, UsageError
 from .run_figures import RunFigures

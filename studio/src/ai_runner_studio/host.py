@@ -25,7 +25,7 @@ from runner.live.events import (
     decode,
     prepare_decoding,
 )
-from runner.live.process.segment import is_running
+from runner.live.running import is_running
 
 from .errors import HostError, ParamsRefused, StudioError
 from .settings import Settings

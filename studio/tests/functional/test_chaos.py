@@ -1,6 +1,6 @@
 """Good, broken and slow saves at random moments, and kills at random: the picture goes on, the last good save wins.
 
-Half a minute by default. Longer, or again with the same choices:
+Twenty seconds by default. Longer, or again with the same choices:
 
     AI_RUNNER_CHAOS_S=300 AI_RUNNER_CHAOS_SEED=7 python -m pytest studio/tests/functional/test_chaos.py
 """
@@ -21,7 +21,7 @@ from test_session import Project, Watched, level
 
 from runner.live.events import StandbyChanged
 
-SECONDS = float(os.environ.get("AI_RUNNER_CHAOS_S", "30"))
+SECONDS = float(os.environ.get("AI_RUNNER_CHAOS_S", "20"))
 SEED = int(os.environ.get("AI_RUNNER_CHAOS_SEED", "0")) or random.randrange(1 << 32)
 MARK = "CHAOS_TEST_RUN"  # in the environment of every process of a run
 # A cold start on a machine that is busy with others. A hang of new code is answered after 5 s.

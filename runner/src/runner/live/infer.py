@@ -337,7 +337,9 @@ def _tidy(options: argparse.Namespace) -> None:
         from .code.store import SnapshotStore
 
         with contextlib.suppress(OSError):
-            SnapshotStore(Path(options.snapshots)).prune(())
+            store = SnapshotStore(Path(options.snapshots))
+            store.prune(())
+            store.sweep()
             os.rmdir(options.snapshots)
     if not options.http_socket:
         return

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runner.live.process.segment import is_running
+from runner.live.running import is_running
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

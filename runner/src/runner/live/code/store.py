@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..running import is_running
+
 _PART = ".part-"  # then the writer's process id: a temporary file of a write under way
 
 
@@ -73,7 +75,7 @@ class SnapshotStore:
 
     def sweep(self) -> int:
         """Remove what writers that were killed have left half written; how many files."""
-        return sum(_remove(path) for path in self._paths() if _is_part(path) and not _is_running(_writer(path)))
+        return sum(_remove(path) for path in self._paths() if _is_part(path) and not is_running(_writer(path)))
 
     def _read(self, digest: str) -> bytes | None:
         try:
@@ -105,16 +107,4 @@ def _remove(path: Path) -> bool:
         path.unlink()
     except FileNotFoundError:  # somebody else was quicker
         return False
-    return True
-
-
-def _is_running(pid: int) -> bool:
-    if pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
     return True

@@ -15,6 +15,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from ..running import is_running
+
 _PREFIX = "ai-runner-segment"
 _counter = itertools.count()
 
@@ -100,14 +102,3 @@ def sweep_segments() -> int:
             path.unlink(missing_ok=True)
             swept += 1
     return swept
-
-
-def is_running(pid: int) -> bool:
-    """Whether there is a process of that number."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
