@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .literal import is_display, is_plain, plain_value
-from .newcomer import check_new
+from .newcomer import check_new, is_wrapper
 from .order import moved_units, uses_before_definition
 from .outline import FunctionNode, Kind, Unit, bound_names, docstring, outline, typing_names
 from .refusal import PatchRefused as PatchRefused
@@ -219,6 +219,10 @@ class _Comparison:
                 raise self._refused(f"'{ast.unparse(unit.node)}' is gone", unit)
         if unit.kind == "function" and (_is_property_part(unit) or any(other.name == unit.name for other in after)):
             raise self._refused(f"a part of the property {'.'.join((*owner, unit.name))} is gone", unit)
+        if isinstance(unit.node, FunctionNode):
+            for decorator in unit.node.decorator_list:
+                if not is_wrapper(decorator, self._change.old):  # it may have been told to others, who go on using it
+                    raise self._refused(f"{title} is gone, and had the decorator @{ast.unparse(decorator)}", unit)
         self._change.removed.append(UnitChange(self._place(owner, unit.name), unit))
 
     def _added(self, owner: tuple[str, ...], unit: Unit) -> None:

@@ -135,7 +135,17 @@ def can_adopt() -> bool:
         os.close(os.pidfd_open(os.getpid()))  # the kernel may be older than Python
     except OSError:
         return False
-    return int(ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)) == 0
+    return _set_subreaper(1)
+
+
+def stop_adopting() -> None:
+    """Be an ordinary process again: what is orphaned below it from now on is not its own to wait for."""
+    if sys.platform == "linux":
+        _set_subreaper(0)
+
+
+def _set_subreaper(on: int) -> bool:
+    return int(ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, on, 0, 0, 0)) == 0
 
 
 def reap_group(pgid: int) -> None:

@@ -24,7 +24,7 @@ from ..events import Event, StandbyChanged
 from ..pipelines.spec import PipelineSpec
 from ..trickle.frame import RawFrame
 from .exit import ProcessExit
-from .launch import can_adopt
+from .launch import can_adopt, stop_adopting
 from .memory import Gauge
 from .messages import Message
 from .process import PipelineProcess
@@ -143,6 +143,7 @@ class Standby:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         self._drop()
+        stop_adopting()
 
     def kill(self) -> None:
         """SIGKILL to all that it has started. From any thread."""
