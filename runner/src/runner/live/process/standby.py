@@ -32,7 +32,7 @@ from .template import Template
 
 WARM_LIMIT_S = 300.0
 RETRY_S = 10.0  # after memory was short
-LONGEST_RETRY_S = 60.0  # after failures; the first is made good at once, then the wait doubles
+LONGEST_RETRY_S = 15.0  # after failures; the first is made good at once, then the wait doubles
 
 Kind = Literal["", "fork", "spawn"]
 
