@@ -69,6 +69,10 @@ class Guarded:
             self.sent += 1
             await asyncio.sleep(1 / fps)
 
+    def missing(self) -> int:
+        """Inputs that have neither come out nor been counted as dropped."""
+        return self.sent - len(self.outputs) - sum(self.guardian.board.drops().values())
+
     async def until(self, condition: Callable[[], object], timeout_s: float = 60.0) -> None:
         async def wait() -> None:
             while not condition():
