@@ -10,7 +10,10 @@ RunnerError
 ├── ParamsError               values that the params class refuses
 ├── StreamError               a stream cannot be started or goes wrong
 │   ├── SourceError           where frames come from: missing, busy, not a video
-│   └── SinkError             where frames go to: not writable, disk full
+│   ├── SinkError             where frames go to: not writable, disk full
+│   ├── AddressError          a stream URL that is not allowed here
+│   └── TrickleError          a trickle server cannot be reached, or refuses
+│       └── ChannelGone       the channel is not there, or not any more
 └── ProcessError              the pipeline process itself: exited, hung, never came up
 
 Messages are written for the person who made the mistake: the thing, the value, the way out.
@@ -69,6 +72,18 @@ class SourceError(StreamError):
 
 class SinkError(StreamError):
     """Frames cannot be put where they should go: not writable, disk full."""
+
+
+class AddressError(StreamError):
+    """A stream URL that is none, or that this runner is not allowed to connect to."""
+
+
+class TrickleError(StreamError):
+    """A trickle server cannot be reached, does not answer in time, or refuses."""
+
+
+class ChannelGone(TrickleError):
+    """The trickle channel does not exist (any more): for a reader the end of the stream."""
 
 
 class ProcessError(RunnerError):
