@@ -5,8 +5,11 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 TORCH ?=
 INSTALLED = $(VENV)/.installed
-PACKAGES = runner studio samples
-BENCHMARKS ?= frame_path media preview startup reload soak
+PACKAGES = runner studio samples pipelines/noop-entrypoint
+BENCHMARKS ?= frame_path media preview startup reload soak trickle
+
+# What others use on the network, for tests only: without its requirements, which clash with ours.
+PYTRICKLE = $(VENV)/pytrickle/.installed
 
 .PHONY: install demo test lint types check format bench clean
 
@@ -22,7 +25,11 @@ $(INSTALLED): constraints.txt requirements-dev.txt $(PACKAGES:%=%/pyproject.toml
 demo: $(INSTALLED)
 	$(BIN)/ai-runner-studio --pipeline-import ai_runner_samples.cartoon.pipeline:Cartoon --input bunny
 
-test: $(INSTALLED)
+$(PYTRICKLE): $(INSTALLED)
+	$(BIN)/python -m pip install -q --no-deps --upgrade --target $(@D) pytrickle==0.1.6
+	@touch $@
+
+test: $(INSTALLED) $(PYTRICKLE)
 	$(BIN)/python -m pytest
 
 lint: $(INSTALLED)

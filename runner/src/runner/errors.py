@@ -14,7 +14,10 @@ RunnerError
 │   ├── AddressError          a stream URL that is not allowed here
 │   └── TrickleError          a trickle server cannot be reached, or refuses
 │       └── ChannelGone       the channel is not there, or not any more
-└── ProcessError              the pipeline process itself: exited, hung, never came up
+├── ProcessError              the pipeline process itself: exited, hung, never came up
+├── OrchestratorError         live-runner contract: the orchestrator does not answer, or refuses
+├── SessionError              live-runner contract: a session cannot be served
+└── SettingsError             live-runner contract: a setting that is none
 
 Messages are written for the person who made the mistake: the thing, the value, the way out.
 """
