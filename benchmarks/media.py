@@ -5,7 +5,9 @@
 Decoding goes from a file to RGB pictures of 512x512, beside PyAV that only decodes (with threads as
 it likes, and with one) and beside PyAV with its own scaling and a copy into an array. Encoding goes
 from RGB pictures to an H.264 file, beside libx264 with the same settings that is given pictures
-which are in its own format already. Rounds take turns; the medians count.
+which are in its own format already. The trickle route is measured beside PyAV that does the same:
+MPEG-TS to RGB pictures in a ring of shared memory, and RGB pictures to MPEG-TS in segments. Rounds take
+turns; the medians count.
 """
 
 from __future__ import annotations
@@ -18,17 +20,23 @@ import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.report import publish
 
+if TYPE_CHECKING:
+    from runner.live.process.ring import FrameRing
+
 FPS = 30
 SIZE = 512
 
 Pictures = list[NDArray[np.uint8]]
+
+# The contract's settings for the output of the trickle route (2.2).
+_TRICKLE_X264 = {"preset": "superfast", "tune": "zerolatency", "bf": "0", "forced-idr": "1"}
 
 
 def make_clip(path: Path, pictures: int) -> Path:
@@ -119,6 +127,136 @@ def encoded_by_x264(frames: list[Any], path: Path) -> int:
     return len(frames)
 
 
+class _Transport:
+    """A trickle input: gives what is there, as segments come over the network."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self._at = data, 0
+
+    def read(self, size: int) -> bytes:
+        begin, self._at = self._at, self._at + min(size, 32 * 1024)
+        return self._data[begin : self._at]
+
+
+class _Segments:
+    """A trickle output: takes every segment, keeps none."""
+
+    def __init__(self) -> None:
+        self.taken_bytes = 0
+
+    def __call__(self, _: int) -> _Segments:
+        return self
+
+    def write(self, data: bytes, /) -> int:
+        self.taken_bytes += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def transport_stream(pictures: Pictures) -> bytes:
+    """Pictures as a gateway sends them: H.264 in MPEG-TS."""
+    taken: list[bytes] = []
+
+    class Keep(_Segments):
+        def write(self, data: bytes, /) -> int:
+            taken.append(bytes(data))
+            return len(data)
+
+    muxed_by_av(pictures, Keep())
+    return b"".join(taken)
+
+
+def to_ring_by_input_decoder(data: bytes, ring: FrameRing) -> int:
+    """This project's way."""
+    from runner.live.trickle import RawFrame
+    from runner.live.trickle.input_decoder import InputDecoder
+
+    height, width = ring_shape(ring)
+    count = 0
+    for item in InputDecoder(_Transport(data), width, height, max_fps=None, hardware="software"):
+        if isinstance(item, RawFrame):
+            ring.write(count % ring.slots, item)
+            count += 1
+    return count
+
+
+def to_ring_by_av(data: bytes, ring: FrameRing) -> int:
+    """PyAV's decoder and its conversion to RGB, one thread each, and the same copy."""
+    import av
+    from av.video.reformatter import VideoReformatter
+
+    from runner.live.trickle import RawFrame
+    from runner.live.trickle.fit import pixels_of
+
+    height, width = ring_shape(ring)
+    reformatter = VideoReformatter()
+    count = 0
+    with av.open(_Transport(data), format="mpegts") as container:
+        container.streams.video[0].codec_context.thread_count = 1
+        for frame in container.decode(video=0):
+            rgb = reformatter.reformat(frame, width, height, "rgb24", interpolation="FAST_BILINEAR", threads=1)
+            pixels = pixels_of(rgb)
+            assert frame.pts is not None
+            assert frame.time_base is not None
+            ring.write(count % ring.slots, RawFrame(pixels, frame.pts, frame.time_base))
+            count += 1
+    return count
+
+
+def ring_shape(ring: FrameRing) -> tuple[int, int]:
+    height, width = ring.read(0).pixels.shape[:2]
+    return height, width
+
+
+def segments_by_encoder(pictures: Pictures) -> int:
+    """This project's way."""
+    from runner.live.trickle import RawFrame
+    from runner.live.trickle.segment_encoder import SegmentEncoder
+
+    encoder = SegmentEncoder(_Segments(), None, FPS, hardware="software")
+    for number, pixels in enumerate(pictures):
+        encoder.write(RawFrame(pixels, number, Fraction(1, FPS)))
+    encoder.finish()
+    return encoder.pictures
+
+
+def muxed_by_av(pictures: Pictures, sink: _Segments | None = None) -> int:
+    """PyAV from RGB arrays: its conversion in one thread, libx264 with the same settings, FFmpeg's MPEG-TS."""
+    import av
+    from av.video.reformatter import VideoReformatter
+
+    height, width = pictures[0].shape[:2]
+    reformatter = VideoReformatter()
+    with av.open(sink or _Segments(), "w", format="mpegts") as container:
+        stream = container.add_stream("libx264", FPS, dict(_TRICKLE_X264))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.thread_count = 1
+        for number, pixels in enumerate(pictures):
+            rgb = av.VideoFrame.from_numpy_buffer(pixels, "rgb24")
+            frame = reformatter.reformat(rgb, width, height, "yuv420p", threads=1)
+            frame.pts, frame.time_base = number, Fraction(1, FPS)
+            if number % (2 * FPS) == 0:
+                frame.pict_type = av.video.frame.PictureType.I
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return len(pictures)
+
+
+def encoded_alone(frames: list[Any]) -> int:
+    """The same libx264 of pictures in its own format already, without a container."""
+    import av
+    from av.video.codeccontext import VideoCodecContext
+
+    codec = av.CodecContext.create("libx264", "w")
+    assert isinstance(codec, VideoCodecContext)
+    codec.options = dict(_TRICKLE_X264)
+    codec.width, codec.height, codec.pix_fmt = frames[0].width, frames[0].height, "yuv420p"
+    codec.time_base, codec.framerate, codec.thread_count = Fraction(1, FPS), Fraction(FPS), 1
+    return sum(len(codec.encode(frame)) for frame in [*frames, None])
+
+
 def in_x264_format(pictures: Pictures) -> list[Any]:
     import av
 
@@ -153,7 +291,9 @@ def rows_of(what: str, taken: dict[str, tuple[float, float]], base: str) -> list
             "way": name,
             "wall ms/frame": round(wall, 2),
             "CPU ms/frame": round(cpu, 2),
-            f"CPU of '{base}'": round(cpu / taken[base][1], 2),
+            "beside": base,
+            "wall ratio": round(wall / taken[base][0], 2),
+            "CPU ratio": round(cpu / taken[base][1], 2),
         }
         for name, (wall, cpu) in taken.items()
     ]
@@ -182,15 +322,55 @@ def encoding(folder: Path, count: int, rounds: int) -> list[dict[str, Any]]:
     return rows_of(f"encode {SIZE}x{SIZE}", measure(ways, rounds), "alone")
 
 
+def pictures_of(path: Path, width: int, height: int, count: int) -> Pictures:
+    """The first pictures of a clip, or fewer, in that size."""
+    from runner.live.trickle import RawFrame
+    from runner.live.trickle.decoder import Decoder, Location
+
+    decoder = Decoder(Location(str(path), path.name), width, height)
+    found = (np.ascontiguousarray(item.pixels) for item in decoder if isinstance(item, RawFrame))
+    pictures = list(itertools.islice(found, count))
+    decoder.close()
+    return pictures
+
+
+def trickling(clip: Path, width: int, height: int, count: int, rounds: int) -> list[dict[str, Any]]:
+    """Both ends of the trickle route, at one size."""
+    from runner.live.process.ring import FrameRing
+    from runner.live.trickle import RawFrame
+
+    pictures = pictures_of(clip, width, height, count)
+    data, frames = transport_stream(pictures), in_x264_format(pictures)
+    ring = FrameRing.create(3, width, height)
+    for slot in range(ring.slots):
+        ring.write(slot, RawFrame(pictures[0], 0, Fraction(1, FPS)))
+    decoders: dict[str, Callable[[], int]] = {
+        "PyAV": lambda: to_ring_by_av(data, ring),
+        "InputDecoder": lambda: to_ring_by_input_decoder(data, ring),
+    }
+    encoders: dict[str, Callable[[], int]] = {
+        "PyAV": lambda: muxed_by_av(pictures),
+        "libx264 alone": lambda: encoded_alone(frames),
+        "SegmentEncoder": lambda: segments_by_encoder(pictures),
+    }
+    rows = rows_of(f"{clip.stem} {width}x{height}: TS to ring", measure(decoders, rounds), "PyAV")
+    rows += rows_of(f"{clip.stem} {width}x{height}: RGB to TS", measure(encoders, rounds), "PyAV")
+    ring.close()
+    return rows
+
+
 def main(pictures: int, rounds: int) -> None:
     import ai_runner_samples
 
-    shapes = Path(ai_runner_samples.__file__).with_name("videos") / "shapes.mp4"
+    videos = Path(ai_runner_samples.__file__).with_name("videos")
+    shapes = videos / "shapes.mp4"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clip = make_clip(folder / "clip.mp4", pictures)
         rows = decoding("1280x720", clip, rounds) + decoding("shapes", shapes, rounds)
         rows += encoding(folder, pictures, rounds)
+        for width, height in ((512, 512), (1280, 720)):
+            rows += trickling(videos / "bunny.mp4", width, height, pictures, rounds)
     publish("media", rows)
 
 

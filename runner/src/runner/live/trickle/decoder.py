@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,23 +15,14 @@ from av.stream import Disposition
 from ...errors import SourceError
 from .fit import PictureFitter
 from .frame import AudioFrame, RawFrame
+from .tracks import AudioFormat, DecodeCounts, TooManyErrors, Tracks
 
-MAX_ERRORS_IN_A_ROW = 10  # undecodable packets of one track; one more ends the stream
-# Above this many pixels one core may not keep up with decoding. Below it threads only cost CPU time
-# (720p: 2.4 instead of 1.8 ms per picture), and frame threads hold back one picture each.
-_THREADS_ABOVE_PIXELS = 1280 * 720
+__all__ = ["AudioFormat", "Decoder", "Location"]
+
 _HIGHEST_BELIEVABLE_FPS = 1000
 _DEFAULT_FPS = 25
 _CAMERA_WAIT_S, _CAMERA_PATIENCE_S = 0.005, 10.0
 _LATEST_S = Fraction(2**63)  # later than any timestamp
-
-
-@dataclass(frozen=True, slots=True)
-class AudioFormat:
-    """How an audio track is made: samples per second, and the layout of its channels, e.g. ``stereo``."""
-
-    rate: int
-    layout: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +71,20 @@ class Decoder:
     """
 
     def __init__(self, location: Location, width: int, height: int) -> None:
-        self.decode_errors = 0
-        self.without_timestamp = 0
+        self._counts = DecodeCounts()
         self._location = location
         self._fitter = PictureFitter(width, height)
         self._offset_s = Fraction(0)
         self._upright: tuple[int, int] | None = None
         self._begin()
+
+    @property
+    def decode_errors(self) -> int:
+        return self._counts.errors
+
+    @property
+    def without_timestamp(self) -> int:
+        return self._counts.without_timestamp
 
     def __iter__(self) -> Iterator[RawFrame | AudioFrame]:
         while self._primed:
@@ -116,7 +114,6 @@ class Decoder:
         self._container = self._open()
         try:
             self._choose_tracks()
-            self._errors_in_a_row: defaultdict[int, int] = defaultdict(int)
             self._start_s, self._end_s = _LATEST_S, -_LATEST_S
             self._last_picture_s: Fraction | None = None
             self._items = self._decode()
@@ -147,20 +144,16 @@ class Decoder:
         if not playable:
             raise SourceError(f"{self._location.name}: nothing here can decode its kind of video")
         video = max(playable, key=lambda stream: stream.codec_context.width * stream.codec_context.height)
-        codec = video.codec_context
-        if codec.width * codec.height > _THREADS_ABOVE_PIXELS:
-            codec.thread_type = "SLICE" if self._location.live else "AUTO"
-        else:
-            codec.thread_count = 1
-
-        self._video = video
-        self._tracks: list[av.stream.Stream] = [video]
-        self.audio: AudioFormat | None = None
-        for sound in self._container.streams.audio[:1]:
-            if sound.codec_context is not None and sound.codec_context.sample_rate:
-                self._tracks.append(sound)
-                self.audio = AudioFormat(sound.codec_context.sample_rate, sound.codec_context.layout.name)
-        self.codec = codec.name
+        sounds = [
+            sound
+            for sound in self._container.streams.audio[:1]
+            if sound.codec_context is not None and sound.codec_context.sample_rate
+        ]
+        self._tracks = Tracks(
+            video, sounds[0] if sounds else None, self._fitter, self._counts, low_delay=self._location.live
+        )
+        self.audio = self._tracks.audio
+        self.codec = video.codec_context.name
         self.fps = _believable_fps(video)
         self.duration_s = None if self._container.duration is None else self._container.duration / av.time_base
         self.pictures = video.frames or None
@@ -175,7 +168,7 @@ class Decoder:
             self._primed.append(item)
             if isinstance(item, RawFrame):
                 return
-        if self.without_timestamp:
+        if self._counts.without_timestamp:
             raise SourceError(
                 f"{self._location.name} does not say when to show its pictures (a bare stream?); "
                 f"put it into a container first: ffmpeg -framerate 30 -i INPUT -c copy OUTPUT.mp4"
@@ -183,22 +176,28 @@ class Decoder:
         raise SourceError(f"{self._location.name} has a video track, but no picture in it could be decoded")
 
     def _decode(self) -> Generator[RawFrame | AudioFrame, None, None]:
-        for packet in self._packets():
-            # One of the two is enough: Matroska gives its first packets no dts where there are B-frames.
-            if packet.dts is None and packet.pts is None and packet.size:
-                self.without_timestamp += packet.stream.type == "video"
-                continue
-            for frame in self._decoded(packet):
-                item = self._picture(frame) if isinstance(frame, av.VideoFrame) else self._sound(frame)
-                if item is not None:
-                    yield item
+        try:
+            for packet in self._packets():
+                # One of the two is enough: Matroska gives its first packets no dts where there are B-frames.
+                if packet.dts is None and packet.pts is None and packet.size:
+                    self._counts.without_timestamp += packet.stream.type == "video"
+                    continue
+                for frame in self._tracks.decode(packet):
+                    item = self._picture(frame) if isinstance(frame, av.VideoFrame) else self._sound(frame)
+                    if item is not None:
+                        yield item
+        except TooManyErrors as error:
+            raise SourceError(
+                f"{self._location.name}: {error.count} packets in a row could not be decoded "
+                f"({error.reason}); the file or stream is damaged"
+            ) from None
 
     def _packets(self) -> Iterator[av.Packet[av.stream.Stream]]:
         """Packets up to the end, whatever garbage lies between them; an empty one per track flushes its decoder."""
         waits = 0
         while True:
             try:
-                for packet in self._container.demux(self._tracks):
+                for packet in self._container.demux(self._tracks.streams):
                     waits = 0
                     yield packet
                 return
@@ -214,38 +213,16 @@ class Decoder:
                 waited_s = self._location.read_timeout_s or 0
                 raise SourceError(f"{self._location.name} has sent nothing for {waited_s:g} s") from None
             except av.error.InvalidDataError as error:
-                self._count_error(-1, error)
+                self._tracks.count_error(-1, error)
             except av.error.FFmpegError as error:
                 raise SourceError(f"{self._location.name} broke off: {error.strerror}") from None
 
-    def _decoded(self, packet: av.Packet[av.stream.Stream]) -> list[av.VideoFrame | av.AudioFrame]:
-        try:
-            frames = packet.decode()
-        except av.error.FFmpegError as error:
-            self._count_error(packet.stream_index, error)
-            return []
-        if frames:
-            self._errors_in_a_row[packet.stream_index] = 0
-            self._errors_in_a_row[-1] = 0
-        return frames  # type: ignore[return-value]  # only video and audio tracks were asked for
-
-    def _count_error(self, track: int, error: av.error.FFmpegError) -> None:
-        self.decode_errors += 1
-        self._errors_in_a_row[track] += 1
-        if self._errors_in_a_row[track] > MAX_ERRORS_IN_A_ROW:
-            raise SourceError(
-                f"{self._location.name}: {self._errors_in_a_row[track]} packets in a row could not be decoded "
-                f"({error.strerror}); the file or stream is damaged"
-            ) from None
-
     def _picture(self, frame: av.VideoFrame) -> RawFrame | None:
         if frame.pts is None or frame.time_base is None:
-            self.without_timestamp += 1
+            self._counts.without_timestamp += 1
             return None
-        try:
-            pixels = self._fitter.fit(frame, self._video.sample_aspect_ratio)
-        except av.error.FFmpegError as error:
-            self._count_error(self._video.index, error)
+        pixels = self._tracks.fit(frame)
+        if pixels is None:
             return None
         if self._upright is None:
             sideways = round(frame.rotation / 90) % 2 == 1
@@ -259,12 +236,12 @@ class Decoder:
         return RawFrame(pixels, frame.pts + self._shift(frame.time_base), frame.time_base)
 
     def _sound(self, frame: av.AudioFrame) -> AudioFrame | None:
-        if frame.pts is None or frame.time_base is None:
+        sound = self._tracks.sound(frame)
+        if sound is None:
             return None
-        begin_s = frame.pts * frame.time_base
-        sound = AudioFrame(frame)
+        begin_s = sound.timestamp * sound.time_base
         self._note_extent(begin_s, begin_s + Fraction(sound.nb_samples, sound.rate))
-        sound.timestamp += self._shift(frame.time_base)
+        sound.timestamp += self._shift(sound.time_base)
         return sound
 
     def _note_extent(self, begin_s: Fraction, end_s: Fraction) -> None:

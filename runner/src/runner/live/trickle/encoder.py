@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import os
 from fractions import Fraction
 from pathlib import Path
@@ -12,19 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import av
 import av.error
-import av.logging
-import numpy as np
-from av.video.reformatter import Colorspace, VideoReformatter
 
 from ...errors import SinkError
 from .frame import AudioFrame, RawFrame
+from .resampler import SoundResampler
+from .yuv import YuvConverter
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from .decoder import AudioFormat
-
-logger = logging.getLogger(__name__)
+    from .tracks import AudioFormat
 
 
 class _Codecs(NamedTuple):
@@ -48,7 +42,6 @@ _VIDEO_OPTIONS = {
     "libx264": {"preset": "superfast", "crf": "20", "bf": "0"},
     "libvpx-vp9": {"deadline": "realtime", "cpu-used": "7", "crf": "32", "b": "0", "row-mt": "1"},
 }
-_THREADS_ABOVE_PIXELS = 1280 * 720  # up to here one encoder thread keeps up, for a third less CPU time
 _FALLBACK_TIME_BASE = Fraction(1, 90_000)
 _FINEST_TIME_BASE = Fraction(1, 1_000_000)  # finer ones overflow the 32-bit clocks of mp4 and x264
 _DEFAULT_FPS = 30
@@ -56,7 +49,6 @@ _DEFAULT_FPS = 30
 # before; players would show hours of nothing.
 _LONGEST_LEAD_IN_S = 10
 _LAYOUTS = ("mono", "stereo", "5.1")
-_HD_HEIGHT = 720  # players that ignore colour tags take BT.709 from here on and BT.601 below
 
 
 class Encoder:
@@ -87,9 +79,8 @@ class Encoder:
         self._container = av.open(str(self._part), "w")
         self._video: av.VideoStream | None = None
         self._audio: av.AudioStream | None = None
-        self._resampler: av.AudioResampler | None = None
-        self._resampler_input: tuple[str, str, int] | None = None
-        self._reformatter = VideoReformatter()
+        self._resampler: SoundResampler | None = None
+        self._yuv: YuvConverter | None = None
         self._early_sound: list[AudioFrame] = []
         self._last_pts: int | None = None
         self._origin_s = Fraction(0)
@@ -148,12 +139,13 @@ class Encoder:
         if self._video is None:
             self._begin(frame)
         assert self._video is not None
+        assert self._yuv is not None
         clock = self._video.codec_context.time_base
         pts = round((frame.pts * frame.time_base - self._origin_s) / clock)
         if self._last_pts is not None and pts <= self._last_pts:
             return False
         self._last_pts = pts
-        picture = self._yuv420(frame.pixels)
+        picture = self._yuv.convert(frame.pixels)
         picture.pts, picture.time_base = pts, clock
         self._container.mux(self._video.encode(picture))
         self.pictures += 1
@@ -161,8 +153,9 @@ class Encoder:
 
     def _begin(self, first: RawFrame) -> None:
         """Make the tracks; only now are size and clock of the pictures known."""
-        height, width = (side - side % 2 for side in first.pixels.shape[:2])
-        if not width or not height:
+        height, width = first.pixels.shape[:2]
+        self._yuv = YuvConverter(width, height)
+        if not self._yuv.width or not self._yuv.height:
             raise SinkError(f"{self.path}: pictures must be at least 2x2 pixels large")
         clock = first.time_base
         usable = clock >= _FINEST_TIME_BASE and clock.denominator <= _FINEST_TIME_BASE.denominator
@@ -173,17 +166,11 @@ class Encoder:
         assert isinstance(video, av.VideoStream)
         codec = video.codec_context
         codec.options = _VIDEO_OPTIONS[self._codecs.video]
-        codec.width, codec.height, codec.pix_fmt = width, height, "yuv420p"
+        self._yuv.set_up(codec)
         codec.time_base = clock if usable else _FALLBACK_TIME_BASE
         # How late a track begins is written in units of the movie, by default milliseconds; other
         # containers do not know this option.
         self._container.container_options["movie_timescale"] = str(_mp4_timescale(codec.time_base))
-        codec.thread_count = 0 if width * height > _THREADS_ABOVE_PIXELS else 1
-        # FFmpeg's numbers: 1 is BT.709, 6 is BT.601 (SMPTE 170M); range 1 is 16..235.
-        tag = 1 if height >= _HD_HEIGHT else 6
-        codec.colorspace = codec.color_primaries = codec.color_trc = tag
-        codec.color_range = 1
-        self._colorspace = Colorspace.ITU709 if height >= _HD_HEIGHT else Colorspace.ITU601
         self._video = video
         if self._audio_format is not None:
             self._audio = self._add_sound(self._audio_format)
@@ -199,46 +186,20 @@ class Encoder:
         assert isinstance(stream, av.AudioStream)
         return stream
 
-    def _yuv420(self, pixels: NDArray[np.uint8]) -> av.VideoFrame:
-        assert self._video is not None
-        height, width = (side - side % 2 for side in pixels.shape[:2])
-        picture = av.VideoFrame.from_numpy_buffer(_rows_in_order(pixels[:height, :width]), "rgb24")
-        return self._reformatter.reformat(
-            picture,
-            self._video.codec_context.width,
-            self._video.codec_context.height,
-            "yuv420p",
-            dst_colorspace=self._colorspace,
-        )
-
     def _write_sound(self, sound: AudioFrame) -> bool:
         if self._audio_format is None:
             return False
         if self._audio is None:
             self._early_sound.append(sound)
             return True
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound.samples), sound.format, sound.layout)
-        frame.sample_rate = sound.rate
-        frame.time_base = sound.time_base
-        frame.pts = sound.timestamp - round(self._origin_s / sound.time_base)
-        if self._origin_s and frame.pts < 0:
+        pts = sound.timestamp - round(self._origin_s / sound.time_base)
+        if self._origin_s and pts < 0:
             return False
-        for resampled in self._resample(frame):
-            self._container.mux(self._audio.encode(resampled))
+        if self._resampler is None:
+            self._resampler = SoundResampler(self._audio.codec_context)
+        for frame in self._resampler.resample(sound, pts):
+            self._container.mux(self._audio.encode(frame))
         return True
-
-    def _resample(self, frame: av.AudioFrame) -> list[av.AudioFrame]:
-        """In the encoder's format; a source may change its own (HE-AAC does after its first packets)."""
-        assert self._audio is not None
-        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-        flushed: list[av.AudioFrame] = []
-        if self._resampler is None or kind != self._resampler_input:
-            if self._resampler is not None:
-                flushed = self._resampler.resample(None)
-            codec = self._audio.codec_context
-            self._resampler = av.AudioResampler(codec.format, codec.layout, codec.sample_rate)
-            self._resampler_input = kind
-        return flushed + self._resampler.resample(frame)
 
     def _failure(self, error: Exception) -> SinkError:
         number = getattr(error, "errno", None)
@@ -282,9 +243,3 @@ def _mp4_timescale(time_base: Fraction) -> int:
     while units < 10_000:
         units *= 2
     return units
-
-
-def _rows_in_order(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The same pixels in a layout that FFmpeg takes: rows may be padded, pixels in a row may not."""
-    in_order = pixels.strides[1:] == (3, 1) and pixels.strides[0] >= pixels.shape[1] * 3
-    return pixels if in_order else np.ascontiguousarray(pixels)

@@ -30,6 +30,10 @@ class PictureFitter:
         self._shape: tuple[object, ...] = ()
         self._graph: av.filter.Graph | None = None
 
+    def resize(self, width: int, height: int) -> None:
+        """Another size from the next picture on. From any thread."""
+        self.width, self.height = width, height
+
     def fit(self, frame: av.VideoFrame, pixel_aspect: Fraction | None = None) -> NDArray[np.uint8]:
         """The picture as uint8 (height, width, 3), RGB.
 
@@ -45,6 +49,8 @@ class PictureFitter:
         rotation = round(frame.rotation / 90) * 90 % 360
         aspect = pixel_aspect if pixel_aspect is not None and pixel_aspect > 0 else Fraction(1)
         shape = (
+            self.width,
+            self.height,
             frame.width,
             frame.height,
             frame.format.name,
@@ -71,18 +77,7 @@ class PictureFitter:
             f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:time_base=1/90000:"
             f"pixel_aspect=1/1:colorspace={int(frame.colorspace)}:range={int(frame.color_range)}"
         )
-        graph = av.filter.Graph()
-        if hasattr(graph, "threads"):  # newer versions of av; pictures are too small to gain from a thread per core
-            graph.threads = 1
-        last = graph.add("buffer", source)
-        for step in steps:
-            name, _, arguments = step.partition("=")
-            following = graph.add(name, arguments or None)
-            last.link_to(following)
-            last = following
-        last.link_to(graph.add("buffersink"))
-        graph.configure()
-        return graph
+        return filter_chain(source, steps)
 
 
 class PixelFitter:
@@ -96,6 +91,26 @@ class PixelFitter:
         if pixels.shape[:2] == (self._fitter.height, self._fitter.width):
             return pixels
         return self._fitter.fit(av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(pixels), "rgb24"))
+
+
+def filter_chain(source: str, steps: list[str]) -> av.filter.Graph:
+    """FFmpeg's filters one after the other, e.g. ``scale=512:512``; what comes out has memory of a pool, used again.
+
+    Args:
+        source: of the pictures that will be pushed, as options of the filter ``buffer``.
+    """
+    graph = av.filter.Graph()
+    if hasattr(graph, "threads"):  # newer versions of av; pictures are too small to gain from a thread per core
+        graph.threads = 1
+    last = graph.add("buffer", source)
+    for step in steps:
+        name, _, arguments = step.partition("=")
+        following = graph.add(name, arguments or None)
+        last.link_to(following)
+        last = following
+    last.link_to(graph.add("buffersink"))
+    graph.configure()
+    return graph
 
 
 def pixels_of(frame: av.VideoFrame) -> NDArray[np.uint8]:
