@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +27,10 @@ from runner.live.events import (
     StateChanged,
     StreamEnded,
     StreamStarted,
-    decode,
 )
 
-PATIENCE_S = 60.0
-COMMAND = [sys.executable, "-m", "runner.live.infer"]
+from .infer_process import PATIENCE_S, HostProcess, gone, of, running
+
 PIPELINE = """
 from pydantic import ConfigDict, Field
 from runner.live.pipelines import BaseParams
@@ -48,89 +44,6 @@ def brighten(frame, params: BrightnessParams):
 """
 
 
-class HostProcess:
-    """A runner host, and a client of it."""
-
-    def __init__(self, folder: Path, *arguments: str, stdin: int = subprocess.DEVNULL, **environ: str) -> None:
-        clean = {key: value for key, value in os.environ.items() if "_IMPORT" not in key and key != "VERBOSE_LOGGING"}
-        self.log = folder / "host.log"
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [*COMMAND, *arguments],
-                cwd=folder,
-                env=clean | environ,
-                stdin=stdin,
-                stdout=subprocess.PIPE,
-                stderr=log,
-            )
-        self.url = ""
-        self.client = httpx.Client()
-
-    def wait_listening(self) -> None:
-        assert self.process.stdout is not None
-        facts = (json.loads(line) for line in self.process.stdout)
-        self.url = next((fact["listening"] for fact in facts if "listening" in fact), "")
-        assert self.url, self.log.read_text()
-        unix = self.url.startswith("unix:")
-        self.client.close()
-        self.client = httpx.Client(
-            transport=httpx.HTTPTransport(uds=self.url.removeprefix("unix:")) if unix else None,
-            base_url="http://host" if unix else self.url,
-            timeout=PATIENCE_S,
-        )
-
-    def until(self, condition: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
-        """The first status for which the condition holds."""
-        deadline = time.monotonic() + PATIENCE_S
-        while not condition(status := self.client.get("/api/status").json()):
-            assert time.monotonic() < deadline, status
-            time.sleep(0.05)
-        return status
-
-    def wait_ready(self) -> None:
-        self.until(lambda status: status["state"] not in ("LOADING", "ERROR"))
-
-    @contextlib.contextmanager
-    def events(self) -> Iterator[Iterator[Event]]:
-        with self.client.stream("GET", "/api/events") as answer:
-            assert answer.headers["content-type"].startswith("text/event-stream")
-            yield (decode(line.removeprefix("data: ")) for line in answer.iter_lines() if line.startswith("data: "))
-
-    @contextlib.contextmanager
-    def news(self) -> Iterator[Iterator[Event]]:
-        """Events from now on, without what a latecomer is told."""
-        with self.events() as events:
-            began = time.time()
-            next(events)  # the host has noted this listener
-            yield (event for event in events if getattr(event, "at", began) >= began)
-
-    def descendants(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children(recursive=True)
-
-    def ended(self) -> int:
-        return self.process.wait(PATIENCE_S)
-
-    def close(self) -> None:
-        self.client.close()
-        if self.process.poll() is None:
-            self.process.terminate()
-            self.ended()
-        for stream in (self.process.stdin, self.process.stdout):
-            if stream is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    stream.close()
-
-
-@contextlib.contextmanager
-def running(folder: Path, *arguments: str, **options: Any) -> Iterator[HostProcess]:
-    host = HostProcess(folder, *arguments, **options)
-    try:
-        host.wait_listening()
-        yield host
-    finally:
-        host.close()
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
@@ -142,7 +55,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def shared(project: Path) -> Iterator[HostProcess]:
     """One host for the tests that leave it as they found it."""
-    with running(project, "--http-port", "0", "--pipeline-import", "effects:brighten") as host:
+    flags = ("--http-port", "0", "--stream-protocol", "local", "--pipeline-import", "effects:brighten")
+    with running(project, *flags) as host:
         host.wait_ready()
         yield host
 
@@ -153,16 +67,6 @@ def host(shared: HostProcess) -> Iterator[HostProcess]:
     shared.client.delete("/api/stream").raise_for_status()
     shared.client.post("/api/stream/pause", json={"paused": False}).raise_for_status()
     shared.client.post("/api/params", json={}).raise_for_status()
-
-
-def gone(processes: list[psutil.Process]) -> bool:
-    _, alive = psutil.wait_procs(processes, timeout=5)
-    return not alive
-
-
-def of(kind: type, events: Iterator[Event]) -> Any:
-    """The next event of a kind."""
-    return next(event for event in events if isinstance(event, kind))
 
 
 class TestStatus:

@@ -247,12 +247,16 @@ class ProcessExited:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogWritten:
-    """One line of the pipeline process: a log record, or its stdout or stderr."""
+    """One line of the pipeline process: a log record, or its stdout or stderr.
+
+    `report_error`: it was logged with ``extra={"report_error": True}``: whoever watches the stream is told.
+    """
 
     level: str  # DEBUG, INFO, WARNING, ERROR, CRITICAL
     source: str  # the logger's name, "stdout" or "stderr"
     message: str
     revision: int = 0
+    report_error: bool = False
     at: float = field(default_factory=_now)
     type: Literal["LogWritten"] = "LogWritten"
 
@@ -286,6 +290,24 @@ class StreamStarted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """The way of a stream by two trickle channels, there and back.
+
+    Attributes:
+        hops_ms: hop -> median ms: encode, relay and decode, the runner, and the same back; "total": all of them.
+        total_ms: percentile ("p50", "p95") -> ms from source to what has come back.
+        sent, returned: pictures of this stream.
+        dropped: reason -> pictures that were lost on the way there or back, outside of the runner.
+    """
+
+    hops_ms: dict[str, float] = field(default_factory=dict)
+    total_ms: dict[str, float] = field(default_factory=dict)
+    sent: int = 0
+    returned: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StreamEnded:
     """The stream is over: by itself (`error` empty) or with a message in user terms.
 
@@ -298,6 +320,7 @@ class StreamEnded:
     frames_out: int = 0
     latency_ms: dict[str, float] = field(default_factory=dict)
     stages_ms: dict[str, float] = field(default_factory=dict)
+    route: Route | None = None
     at: float = field(default_factory=_now)
     type: Literal["StreamEnded"] = "StreamEnded"
 
@@ -324,6 +347,9 @@ class MetricsTaken:
         memory_bytes: resident memory of the pipeline process. vram_bytes: its GPU memory, None without a GPU.
         cpu_percent: of the pipeline process; 100 is one core.
         position_s: presentation time reached. loading_s: for how long a load has been under way, else None.
+        decoder, encoder: what does the work in a stream of the network, e.g. ``h264`` and ``libx264``.
+        max_fps: pictures per second that such a stream lets in, None for all.
+        route: see `Route`; None without one.
     """
 
     fps_in: float = 0.0
@@ -339,6 +365,10 @@ class MetricsTaken:
     cpu_percent: float = 0.0
     position_s: float = 0.0
     loading_s: float | None = None
+    decoder: str = ""
+    encoder: str = ""
+    max_fps: float | None = None
+    route: Route | None = None
     at: float = field(default_factory=_now)
     type: Literal["MetricsTaken"] = "MetricsTaken"
 

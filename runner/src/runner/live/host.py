@@ -14,21 +14,26 @@ import sys
 from collections.abc import Coroutine
 from dataclasses import replace
 from itertools import count
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..errors import RunnerError, StreamError
+from ..errors import RunnerError
 from .api.hub import EventHub
 from .events import Event, HostStarted, LoadSucceeded
+from .log import stream_ids
 from .pipelines.spec import PipelineSpec
 from .process.guardian import ProcessGuardian
 from .process.policy import PLAIN_RELOADS, ReloadOptions, RestartPolicy
 from .process.revision import LoadRequest
+from .streamer.prometheus import PrometheusMetrics
+from .streamer.protocol.leftover import Leftover
 from .streamer.protocol.protocol import SourceInfo, StreamProtocol, StreamRequest
 from .streamer.streamer import PipelineStreamer
 from .trickle.frame import DEFAULT_HEIGHT, DEFAULT_WIDTH
 
-PROTOCOLS = ("local",)  # `trickle` will be the second
+if TYPE_CHECKING:
+    from .streamer.protocol.trickle import TrickleOptions
 
 
 class RunnerHost:
@@ -38,6 +43,7 @@ class RunnerHost:
         hub: where everything that happens is told.
         guardian: the pipeline process and its replacements.
         streamer: the stream.
+        metrics: for Prometheus; None in a studio's host, where nobody asks for them.
     """
 
     def __init__(
@@ -46,15 +52,21 @@ class RunnerHost:
         policy: RestartPolicy,
         *,
         options: ReloadOptions = PLAIN_RELOADS,
-        protocol: str = "local",
+        trickle: TrickleOptions | None = None,
+        run_folder: Path | None = None,
         taps: bool = False,
         verbose: bool = False,
     ) -> None:
+        """`trickle`: for streams of the network. `run_folder`: outlives a host that is killed."""
         self.hub = EventHub()
         self.guardian = ProcessGuardian(spec, policy, self._emit, options=options, verbose=verbose)
-        self.streamer = PipelineStreamer(self.guardian, self._emit, taps=taps)
+        self.metrics = None if taps else PrometheusMetrics()
+        observe = self.metrics.observe if self.metrics else None
+        self.streamer = PipelineStreamer(self.guardian, self._emit, taps=taps, observe=observe)
+        self.streamer.over = self._stream_over
         self.guardian.stop_stream = lambda: self._spawn(self.stop_stream())
-        self._protocol = protocol
+        self._trickle = trickle
+        self._leftover = Leftover(run_folder) if run_folder is not None else None
         self._streams = count(1)
         self._changing = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -62,6 +74,8 @@ class RunnerHost:
     def start(self) -> None:
         """Begin to load the pipeline."""
         self.guardian.start()
+        if self._leftover is not None:
+            self._spawn(self._leftover.close_channels(self._trickle_options()))
 
     async def close(self) -> None:
         """End stream and process. Safe to call twice."""
@@ -99,26 +113,63 @@ class RunnerHost:
     async def _start_stream(self, request: StreamRequest) -> SourceInfo:
         named = replace(request, request_id=f"{request.request_id}-{next(self._streams)}")
         try:
-            return await self.streamer.start(named, self._new_protocol(named), *self._input_size())
+            info = await self.streamer.start(named, self._new_protocol(named), *self._input_size())
         except RunnerError as error:
             if self.streamer.request is None:  # else the one that ran goes on
                 self.streamer.failed(error)
             raise
+        stream_ids(request.request_id, request.manifest_id, request.stream_id)
+        if self._leftover is not None and request.protocol == "trickle":
+            self._leftover.remember(request)
+        return info
+
+    def _stream_over(self) -> None:
+        stream_ids()
+        if self._leftover is not None:
+            self._leftover.forget()
 
     async def stop_stream(self) -> None:
         """End the stream at once, if there is one."""
         async with self._changing:
             await self.streamer.stop()
 
+    async def begin(self, request: StreamRequest, params: dict[str, Any]) -> SourceInfo:
+        """Begin a stream with these params: all of them, as the network gives them.
+
+        Raises:
+            ParamsError: refused; what ran goes on.
+            StreamError: it cannot be begun.
+        """
+        async with self._changing:
+            wanted = params or dict(self.guardian.spec.initial_params)
+            if self.streamer.request is not None and _size(wanted, self._input_size()) != self._input_size():
+                await self.streamer.stop()
+            if params or not self.guardian.has_initial_params:
+                await self.guardian.update_params(wanted)
+            return await self._start_stream(request)
+
     def _new_protocol(self, request: StreamRequest) -> StreamProtocol:
-        if self._protocol == "local":
+        if request.protocol == "local":
             from .streamer.protocol.local import LocalProtocol
 
             return LocalProtocol(request)
-        raise StreamError(f"this runner has no stream protocol '{self._protocol}' (it has: {', '.join(PROTOCOLS)})")
+        from .streamer.protocol.trickle import TrickleProtocol
+
+        if request.protocol == "trickle":
+            return TrickleProtocol(request, self._trickle_options())
+        from .streamer.protocol.route import RouteProtocol
+
+        return RouteProtocol(request, self._trickle_options())
+
+    def _trickle_options(self) -> TrickleOptions:
+        if self._trickle is None:
+            from .streamer.protocol.trickle import TrickleOptions
+
+            self._trickle = TrickleOptions()
+        return self._trickle
 
     def _input_size(self) -> tuple[int, int]:
-        params = self.guardian.params
+        params = self.guardian.params_wanted
         return int(params.get("width", DEFAULT_WIDTH)), int(params.get("height", DEFAULT_HEIGHT))
 
     # ---- params and reload -----------------------------------------------------------------
@@ -136,9 +187,10 @@ class RunnerHost:
         async with self._changing:
             request = self.streamer.request
             width, height = self._input_size()
-            same_size = (params.get("width", width), params.get("height", height)) == (width, height)
-            if request is None or same_size:
+            if request is None or _size(params, (width, height)) == (width, height):
                 return await self.guardian.update_params(params)
+            if request.protocol == "trickle":
+                self.streamer.check_size(params)
             await self.streamer.stop()
             try:
                 return await self.guardian.update_params(params)
@@ -151,6 +203,9 @@ class RunnerHost:
 
     def _emit(self, event: Event) -> None:
         self.hub.emit(event)
+        self.streamer.hear(event)
+        if self.metrics is not None:
+            self.metrics.hear(event)
         if isinstance(event, LoadSucceeded):
             self._spawn(self._fit_stream())
 
@@ -165,9 +220,15 @@ class RunnerHost:
             request = self.streamer.request
             if request is None or self.streamer.size == self._input_size():
                 return
+            if self.streamer.resize(*self._input_size()):
+                return
             await self.streamer.stop()
             with contextlib.suppress(RunnerError):  # told as the end of the stream
                 await self._start_stream(_plain(request))
+
+
+def _size(params: dict[str, Any], otherwise: tuple[int, int]) -> tuple[Any, Any]:
+    return params.get("width", otherwise[0]), params.get("height", otherwise[1])
 
 
 def _plain(request: StreamRequest) -> StreamRequest:

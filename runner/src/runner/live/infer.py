@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from .host import RunnerHost
     from .pipelines.spec import PipelineSpec
+    from .streamer.protocol.protocol import ProtocolName
+    from .streamer.protocol.trickle import TrickleOptions
 
 DEFAULT_PORT = 8888
 SHUTDOWN_LIMIT_S = 4.5  # an orderly end takes less; after that the process ends itself
@@ -36,14 +38,13 @@ SHUTDOWN_LIMIT_S = 4.5  # an orderly end takes less; after that the process ends
 def main(arguments: list[str] | None = None) -> int:
     """Run the host; the exit code: 0 ended in order, 2 wrong use."""
     from ..errors import RunnerError
+    from .log import configure
 
     options = _parser().parse_args(arguments)
-    logging.basicConfig(
-        level=logging.DEBUG if options.verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    configure(options.verbose)
     try:
         spec = _spec(options)
+        trickle = _trickle(options)
         listening = _bind(options)
     except (RunnerError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -51,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     # The folder that -m was run from is where the pipeline's own modules are looked for.
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    return asyncio.run(_serve(options, spec, listening))
+    return asyncio.run(_serve(options, spec, trickle, listening))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,14 +70,29 @@ def _parser() -> argparse.ArgumentParser:
     api.add_argument("--http-host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     api.add_argument("--http-socket", default="", metavar="PATH", help="a Unix socket instead of a port")
     stream = parser.add_argument_group("stream to start at once")
-    protocol = env.get("STREAM_PROTOCOL", "local")
-    stream.add_argument("--stream-protocol", default=protocol, help="default: %(default)s")
-    stream.add_argument("--subscribe-url", default="", help="where frames come from")
-    stream.add_argument("--publish-url", default="", help="where frames go to")
+    stream.add_argument("--subscribe-url", default="", metavar="URL", help="where frames come from")
+    stream.add_argument("--publish-url", default="", metavar="URL", help="where frames go to")
+    stream.add_argument("--control-url", default="", metavar="URL", help="where params come from")
+    stream.add_argument("--events-url", default="", metavar="URL", help="where status, errors and restarts are told")
+    stream.add_argument("--request-id", default="", metavar="ID")
+    stream.add_argument("--manifest-id", default="", metavar="ID")
+    stream.add_argument("--stream-id", default="", metavar="ID")
+    _network_flags(parser)
     verbose = env.get("VERBOSE_LOGGING") == "1"
     parser.add_argument("-v", "--verbose", action="store_true", default=verbose, help="debug logs")
     parser.add_argument(
-        "--studio", action="store_true", help="preview taps, restarts without limit, ends when standard input closes"
+        "--studio", action="store_true", help="as --supervised, with preview taps and restarts without limit"
+    )
+    parser.add_argument(
+        "--supervised",
+        action="store_true",
+        help="end when standard input closes; say on standard output what is started",
+    )
+    parser.add_argument(
+        "--run-folder",
+        default="",
+        metavar="DIR",
+        help="where to leave what the next host must know if this one is killed",
     )
     reload = parser.add_argument_group("reloading")
     reload.add_argument(
@@ -95,6 +111,42 @@ def _parser() -> argparse.ArgumentParser:
     reload.add_argument("--snapshots", default="", metavar="DIR", help="keep what was loaded, to go back to")
     parser.add_argument("--load-timeout", type=float, default=180.0, metavar="S", help="default: %(default)s")
     return parser
+
+
+def _network_flags(parser: argparse.ArgumentParser) -> None:
+    env = os.environ
+    network = parser.add_argument_group("streams of the network")
+    network.add_argument(
+        "--stream-protocol",
+        choices=("trickle", "local"),
+        default=env.get("STREAM_PROTOCOL", "trickle"),
+        help="local: the URLs of a stream are files, cameras or addresses of this machine (%(default)s)",
+    )
+    network.add_argument(
+        "--max-fps",
+        type=float,
+        default=env.get("MAX_FPS", "24"),
+        metavar="FPS",
+        help="pictures above this rate are left out, 0 takes all (%(default)s)",
+    )
+    network.add_argument(
+        "--hardware",
+        choices=("auto", "hardware", "software"),
+        default=env.get("TRICKLE_HARDWARE", "auto"),
+        help="whether the GPU decodes and encodes (%(default)s)",
+    )
+    network.add_argument(
+        "--allow",
+        default=env.get("TRICKLE_ALLOW", ""),
+        metavar="HOSTS",
+        help="hosts or networks that streams may be on, with commas between; all if it is empty",
+    )
+    network.add_argument(
+        "--verify-tls",
+        action="store_true",
+        default=env.get("TRICKLE_VERIFY_TLS") == "1",
+        help="refuse certificates that are not signed; orchestrators have their own ones",
+    )
 
 
 def _spec(options: argparse.Namespace) -> PipelineSpec:
@@ -145,6 +197,23 @@ def _json_object(flag: str, text: str) -> dict[str, Any]:
     return value
 
 
+def _trickle(options: argparse.Namespace) -> TrickleOptions:
+    """How streams of the network are handled.
+
+    Raises:
+        AddressError: the allow-list is none.
+    """
+    from .streamer.protocol.trickle import TrickleOptions
+    from .trickle.address import StreamAddresses
+
+    return TrickleOptions(
+        max_fps=options.max_fps or None,
+        hardware=options.hardware,
+        addresses=StreamAddresses(options.allow),
+        verify_tls=options.verify_tls,
+    )
+
+
 def _bind(options: argparse.Namespace) -> socket.socket:
     """The socket to listen on.
 
@@ -184,7 +253,9 @@ def _remove_abandoned(path: str) -> None:
     os.unlink(path)
 
 
-async def _serve(options: argparse.Namespace, spec: PipelineSpec, listening: socket.socket) -> int:
+async def _serve(
+    options: argparse.Namespace, spec: PipelineSpec, trickle: TrickleOptions, listening: socket.socket
+) -> int:
     from dataclasses import replace
 
     from .host import RunnerHost
@@ -204,18 +275,20 @@ async def _serve(options: argparse.Namespace, spec: PipelineSpec, listening: soc
         spec,
         policy,
         options=reload,
-        protocol=options.stream_protocol,
+        trickle=trickle,
+        run_folder=Path(options.run_folder) if options.run_folder else None,
         taps=options.studio,
         verbose=options.verbose,
     )
     ending = _Ending(host, lambda: _tidy(options))
-    ending.watch(stdin=options.studio)
-    telling = asyncio.create_task(_tell_processes(host)) if options.studio else None
+    supervised = options.supervised or options.studio
+    ending.watch(stdin=supervised)
+    telling = asyncio.create_task(_tell_processes(host)) if supervised else None
     # The process first: it imports torch while the web framework is imported here.
     host.start()
     await asyncio.sleep(0.01)  # until it has been told what to load
     try:
-        server = _server(host)
+        server = _server(host, options.stream_protocol)
         asking = asyncio.create_task(ending.tell(server))
         if options.subscribe_url:
             await _first_stream(host, options)
@@ -249,7 +322,7 @@ def _tell(fact: dict[str, Any]) -> None:
         print(json.dumps(fact), flush=True)
 
 
-def _server(host: RunnerHost):  # type: ignore[no-untyped-def]  # uvicorn is imported here only
+def _server(host: RunnerHost, protocol: ProtocolName):  # type: ignore[no-untyped-def]  # uvicorn is imported here only
     import uvicorn
 
     from .api.app import create_api
@@ -267,7 +340,7 @@ def _server(host: RunnerHost):  # type: ignore[no-untyped-def]  # uvicorn is imp
             await super().shutdown(sockets)
 
     config = uvicorn.Config(
-        create_api(host), log_level="warning", access_log=False, timeout_graceful_shutdown=1, ws="none"
+        create_api(host, protocol), log_level="warning", access_log=False, timeout_graceful_shutdown=1, ws="none"
     )
     return Server(config)
 
@@ -321,7 +394,17 @@ async def _first_stream(host: RunnerHost, options: argparse.Namespace) -> None:
     from .streamer.protocol.protocol import StreamRequest
 
     try:
-        await host.start_stream(StreamRequest(source=options.subscribe_url, sink=options.publish_url or None))
+        request = StreamRequest(
+            source=options.subscribe_url,
+            sink=options.publish_url or None,
+            request_id=options.request_id or "stream",
+            protocol=options.stream_protocol,
+            manifest_id=options.manifest_id,
+            stream_id=options.stream_id,
+            control_url=options.control_url,
+            events_url=options.events_url,
+        )
+        await host.begin(request, {})
     except RunnerError as error:
         logging.error("%s", error)
 

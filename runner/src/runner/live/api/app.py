@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from pydantic import BaseModel, Field
 
 from ... import __version__
@@ -20,14 +20,14 @@ from ..events import encode
 from ..host import RunnerHost
 from ..process.revision import LoadRequest
 from ..process.status import PipelineStatus
-from ..streamer.protocol.protocol import Policy, StreamRequest
+from ..streamer.protocol.protocol import Policy, ProtocolName, StreamRequest
 
 START_ROUTE = "/api/live-video-to-video"
 KEEPALIVE_S = 5.0  # a comment on a silent event stream, so that either end notices a dead connection
 
 
 class StartBody(BaseModel):
-    """Start request of the network; with the local protocol the URLs name source and sink."""
+    """Start request of the network (contract part 4); with the local protocol the URLs name source and sink."""
 
     subscribe_url: str
     publish_url: str
@@ -44,6 +44,7 @@ class StreamBody(BaseModel):
 
     source: str
     sink: str | None = None
+    protocol: Literal["local", "route"] = "local"
     policy: Policy = "newest"
     paced: bool = True
     loop: bool = False
@@ -77,20 +78,25 @@ class PauseBody(BaseModel):
     paused: bool
 
 
-def create_api(host: RunnerHost) -> FastAPI:
-    """The API of one host."""
+def create_api(host: RunnerHost, protocol: ProtocolName = "trickle") -> FastAPI:
+    """The API of one host. `protocol`: of the streams that the network's route starts."""
     app = FastAPI(title="AI Runner host", version=__version__, docs_url=None, redoc_url=None)
     app.add_exception_handler(RunnerError, _refuse)
     app.add_exception_handler(RequestValidationError, _refuse_body)
-    _network_routes(app, host)
+    _network_routes(app, host, protocol)
     _studio_routes(app, host)
     return app
 
 
-def _network_routes(app: FastAPI, host: RunnerHost) -> None:
+def _network_routes(app: FastAPI, host: RunnerHost, protocol: ProtocolName) -> None:
     @app.get("/api/status")
     async def status() -> PipelineStatus:
         return host.guardian.status()
+
+    @app.get("/metrics", include_in_schema=False)
+    async def metrics() -> Response:
+        text = host.metrics.render() if host.metrics is not None else b""
+        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.post("/api/params")
     async def params(body: dict[str, Any]) -> PlainTextResponse:
@@ -99,12 +105,17 @@ def _network_routes(app: FastAPI, host: RunnerHost) -> None:
 
     @app.post(START_ROUTE)
     async def start(body: StartBody) -> PlainTextResponse:
-        if body.params:
-            await host.set_params(body.params)
         request = StreamRequest(
-            source=body.subscribe_url, sink=body.publish_url or None, request_id=body.request_id or "stream"
+            source=body.subscribe_url,
+            sink=body.publish_url or None,
+            request_id=body.request_id or "stream",
+            protocol=protocol,
+            manifest_id=body.manifest_id,
+            stream_id=body.stream_id,
+            control_url=body.control_url,
+            events_url=body.events_url,
         )
-        await host.start_stream(request)
+        await host.begin(request, body.params)
         return PlainTextResponse("Stream started successfully")
 
 

@@ -100,6 +100,7 @@ class ProcessGuardian:
         self._failures = Failures(emit)
         self._closed = False
         self._ending: list[Revision] = []  # being stopped by `close`
+        self._wanted: dict[str, Any] | None = None  # params that came while nothing could take them
         self._initial: dict[str, Any] = {}  # what the pipeline made of the initial params
 
     # ---- life ------------------------------------------------------------------------------
@@ -200,6 +201,8 @@ class ProcessGuardian:
         self._emit(SourcesChanged(files=revision.process.sources))
         for warning in revision.warnings:
             self._emit(PipelineWarned(revision=revision.number, message=warning))
+        if self._wanted is not None:
+            self._spawn(self._apply(self._wanted, "the params that came while it was loading"))
 
     def on_load_failed(self, revision: Revision, report: ErrorReport) -> None:
         """It did not come up."""
@@ -256,12 +259,18 @@ class ProcessGuardian:
     async def update_params(self, params: dict[str, Any]) -> dict[str, Any]:
         """Apply params (all of them); what the pipeline made of them.
 
+        While the pipeline loads they are kept for it; should it refuse them then, that is told as its error.
+
         Raises:
             ParamsError: refused; the old ones stay.
             ProcessError: there is no pipeline to take them, or it does not answer.
         """
+        if self.serving is None and self.state is PipelineState.LOADING:
+            self._wanted = params
+            return params
         if self.serving is None:
             raise ProcessError("no pipeline is running that could take params")
+        self._wanted = None
         applied = await self.serving.process.update_params(params)
         self.params = applied.params
         self.board.reloading = applied.reloading
@@ -301,7 +310,14 @@ class ProcessGuardian:
 
     def _log(self, revision: Revision, line: messages.LogLine) -> None:
         self._emit(
-            LogWritten(level=line.level, source=line.source, message=line.message, revision=revision.number, at=line.at)
+            LogWritten(
+                level=line.level,
+                source=line.source,
+                message=line.message,
+                revision=revision.number,
+                report_error=line.report,
+                at=line.at,
+            )
         )
         if line.report:  # logged with extra={"report_error": True}
             self.health.failed(line.message)
@@ -401,11 +417,18 @@ class ProcessGuardian:
             self._spawn(self._apply_initial())
 
     async def _apply_initial(self) -> None:
-        try:
-            await self.update_params(dict(self.spec.initial_params))
+        if await self._apply(dict(self.spec.initial_params), "the initial params"):
             self._initial = self.params
+
+    async def _apply(self, params: dict[str, Any], what: str) -> bool:
+        try:
+            await self.update_params(params)
         except RunnerError as error:
-            self._emit(PipelineWarned(revision=self.loads.count, message=f"the initial params were refused: {error}"))
+            report = ErrorReport("update_params", type(error).__name__, f"{what} were refused: {error}")
+            self.health.failed(report.headline)
+            self._emit(PipelineFailed(revision=self.loads.count, report=report))
+            return False
+        return True
 
     def _kill_hung(self, revision: Revision, what: str) -> None:
         async def dump_and_kill() -> None:
@@ -443,6 +466,21 @@ class ProcessGuardian:
     def serving(self) -> Revision | None:
         """The revision whose outputs are passed on, None while there is none."""
         return self.board.serving
+
+    @property
+    def params_wanted(self) -> dict[str, Any]:
+        """The params in force, or those that wait for the pipeline to be loaded."""
+        return self._wanted if self._wanted is not None else self.params
+
+    @property
+    def has_initial_params(self) -> bool:
+        """Whether the pipeline runs with what it was started with."""
+        return self.params_wanted in (self._initial, self.spec.initial_params)
+
+    @property
+    def takes_frames(self) -> bool:
+        """Whether a pipeline serves that is not busy with reloading itself."""
+        return self.serving is not None and not self.board.reloading
 
     @property
     def process(self) -> PipelineProcess | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from ..log import mask
 from .outputs import FrameRate
 from .state import Facts, PipelineState
 from .status import PipelineStatus, now_ms, params_hash
@@ -54,7 +55,7 @@ class Health:
     def failed(self, message: str) -> None:
         """An error of the pipeline or its process."""
         self._error_at = time.monotonic()
-        self._status.inference_status.last_error = message
+        self._status.inference_status.last_error = mask(message)
         self._status.inference_status.last_error_time = now_ms()
 
     def restarted(self, logs: tuple[str, ...]) -> None:
@@ -64,7 +65,7 @@ class Health:
         inference = self._status.inference_status
         inference.restart_count = self.restarts
         inference.last_restart_time = now_ms()
-        inference.last_restart_logs = list(logs)
+        inference.last_restart_logs = [mask(line) for line in logs]
 
     @property
     def since_load_s(self) -> float:

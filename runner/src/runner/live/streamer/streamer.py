@@ -9,17 +9,19 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from ...errors import RunnerError, SinkError, SourceError
-from ..events import Event, MetricsTaken, StreamEnded, StreamStarted, TapOpened
+from ...errors import ParamsError, ProcessError, RunnerError, SinkError, SourceError
+from ..events import Event, MetricsTaken, PipelineWarned, StreamEnded, StreamStarted, TapOpened
 from ..process.guardian import ProcessGuardian
 from ..process.memory import ProcessMemory
 from ..process.overlay import LoadingPicture
 from ..process.ring import TapWriter
 from ..trickle.frame import AudioFrame, RawFrame
 from .metrics import StreamMetrics
-from .protocol.protocol import SourceInfo, StreamProtocol, StreamRequest
+from .protocol.burst import Burst
+from .protocol.protocol import ProtocolStatistics, SourceInfo, StreamProtocol, StreamRequest
+from .reporter import StreamReporter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,14 +38,26 @@ class PipelineStreamer:
     Attributes:
         request: of the running stream, None while there is none.
         paused: frames are not taken from the source.
+        over: called when a stream has ended, in whatever way.
     """
 
-    def __init__(self, guardian: ProcessGuardian, emit: Callable[[Event], None], *, taps: bool = False) -> None:
+    def __init__(
+        self,
+        guardian: ProcessGuardian,
+        emit: Callable[[Event], None],
+        *,
+        taps: bool = False,
+        observe: Callable[[RawFrame], None] | None = None,
+    ) -> None:
+        """`observe`: gets every output that was delivered, its stamps complete; not its pixels."""
         self.request: StreamRequest | None = None
+        self.over: Callable[[], None] = lambda: None
         self._guardian = guardian
         self._emit = emit
+        self._observe = observe
         self._taps = {"input": TapWriter(), "output": TapWriter()} if taps else {}
         self._protocol: StreamProtocol | None = None
+        self._reporter: StreamReporter | None = None
         self._metrics = StreamMetrics()
         self._memory = ProcessMemory()
         self._loading = LoadingPicture()
@@ -70,10 +84,12 @@ class PipelineStreamer:
         """
         if not self._can_open_beside(request):
             await self.stop()
+        protocol.on_return(lambda frame: self._tap("output", frame))
         info = await protocol.open(width, height)
         await self.stop()
         self._protocol, self.request, self._size = protocol, request, (width, height)
         protocol.pause(self.paused)
+        self._reporter = StreamReporter(self._guardian, protocol.tell)
         self._metrics = StreamMetrics()
         self._guardian.open_stream(request.request_id, lossless=request.policy == "lossless")
         self._emit(_started(request, info, width, height))
@@ -90,6 +106,9 @@ class PipelineStreamer:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+            if self._protocol is not None:  # cancelled before it had come to begin
+                await self._protocol.close()
+                self._ended("stopped", "")
 
     async def close(self) -> None:
         """`stop`, and free everything. Safe to call twice."""
@@ -117,6 +136,18 @@ class PipelineStreamer:
         """(width, height) of the pictures that the pipeline gets in the running or latest stream."""
         return self._size
 
+    def hear(self, event: Event) -> None:
+        """An event of the host: whoever watches the stream is told too."""
+        if self._reporter is not None:
+            self._reporter.hear(event)
+
+    def resize(self, width: int, height: int) -> bool:
+        """Pictures of another size for the pipeline. False where only a new stream can."""
+        if self._protocol is None or not self._protocol.resize(width, height):
+            return False
+        self._size = (width, height)
+        return True
+
     def failed(self, error: RunnerError) -> None:
         """Tell that a stream could not be begun."""
         self._emit(StreamEnded(error=str(error), error_kind=_kind(error)))
@@ -128,6 +159,7 @@ class PipelineStreamer:
         kind: ErrorKind = ""
         egress = asyncio.create_task(self._egress(protocol))
         ingress = asyncio.create_task(self._ingress(request, protocol))
+        beside = [asyncio.create_task(self._reports()), asyncio.create_task(self._control(protocol))]
         try:
             # Egress ends only by failing: it must not leave ingress waiting for a sink that is gone.
             await asyncio.wait([egress, ingress], return_when=asyncio.FIRST_COMPLETED)
@@ -144,9 +176,9 @@ class PipelineStreamer:
             logging.exception("stream failed")
             error, kind = f"{type(failure).__name__}: {failure}", "source"
         finally:
-            for task in (egress, ingress):
+            for task in (egress, ingress, *beside):
                 task.cancel()
-            await asyncio.gather(egress, ingress, return_exceptions=True)
+            await asyncio.gather(egress, ingress, *beside, return_exceptions=True)
             with contextlib.suppress(asyncio.CancelledError):
                 await protocol.close()
             self._ended(error, kind)
@@ -155,9 +187,11 @@ class PipelineStreamer:
         guardian, protocol = self._guardian, self._protocol
         assert protocol is not None
         self._emit(self._measure())
+        route = protocol.route
         frames_in, frames_out = protocol.statistics.frames_in, guardian.board.outputs.rate.count
         guardian.board.close_stream()
-        self.request = self._protocol = None
+        self.request = self._protocol = self._reporter = None
+        self.over()
         if error != "stopped":
             ended = StreamEnded(
                 error=error,
@@ -166,10 +200,12 @@ class PipelineStreamer:
                 frames_out=frames_out,
                 latency_ms=self._metrics.latency_ms(whole=True),
                 stages_ms=self._metrics.stages_ms(whole=True),
+                route=route,
             )
             self._emit(ended)
 
     async def _ingress(self, request: StreamRequest, protocol: StreamProtocol) -> None:
+        burst = Burst()
         async for frame in protocol.frames():
             await self._resumed.wait()
             if isinstance(frame, AudioFrame):
@@ -177,9 +213,42 @@ class PipelineStreamer:
                 continue
             if request.policy == "lossless":
                 await self._guardian.send(frame)
+            elif protocol.bursts and burst.lasts(frame) and self._guardian.takes_frames:
+                with contextlib.suppress(ProcessError):  # told by the guardian, which sees to it
+                    await self._guardian.board.send(frame)
             elif not self._guardian.board.offer(frame):
                 await self._show_loading(frame, protocol)
             self._tap("input", frame)  # last: its copy is not the pipeline's business
+
+    async def _reports(self) -> None:
+        assert self._reporter is not None
+        await self._reporter.run()
+
+    async def _control(self, protocol: StreamProtocol) -> None:
+        """Params that come along with the stream; a refusal is told the same way back."""
+        async for params in protocol.control():
+            try:
+                self.check_size(params)
+                await self._guardian.update_params(params)
+            except RunnerError as error:
+                self._emit(PipelineWarned(revision=self._guardian.loads.count, message=f"params were refused: {error}"))
+                if self._reporter is not None:
+                    self._reporter.error(f"Error updating params: {error}")
+
+    def check_size(self, params: dict[str, Any]) -> None:
+        """Look whether params leave the running stream its size.
+
+        Raises:
+            ParamsError: they do not; whoever watches a stream cannot be given another size in the middle of it.
+        """
+        wanted = {"width": self._size[0], "height": self._size[1]}
+        refused = {
+            name: f"{params[name]} (the stream has {size})"
+            for name, size in wanted.items()
+            if params.get(name, size) != size
+        }
+        if refused:
+            raise ParamsError(f"the size cannot change while a stream runs: {refused}", refused)
 
     async def _egress(self, protocol: StreamProtocol) -> None:
         while True:
@@ -188,11 +257,14 @@ class PipelineStreamer:
 
     async def _deliver(self, frame: RawFrame, protocol: StreamProtocol) -> None:
         try:
-            self._tap("output", frame)
+            if not protocol.returns:
+                self._tap("output", frame)
             self._keep_output(frame)
             await protocol.put(frame)
             frame.stamps["delivered"] = time.monotonic_ns()
             self._metrics.add(frame)
+            if self._observe is not None:
+                self._observe(frame)
         finally:
             frame.release()
 
@@ -210,7 +282,8 @@ class PipelineStreamer:
         text = "Loading…" if self._loading_over is None else "Reloading…"
         pixels = self._loading.draw(self._loading_over, width, height, text, self._guardian.loading_s or 0.0)
         picture = replace(frame, pixels=pixels, is_loading_frame=True, stamps=dict(frame.stamps))
-        self._tap("output", picture)
+        if not protocol.returns:
+            self._tap("output", picture)
         await protocol.put(picture)
 
     def _tap(self, side: Literal["input", "output"], frame: RawFrame) -> None:
@@ -239,8 +312,8 @@ class PipelineStreamer:
         guardian = self._guardian
         use = self._memory.measure(guardian.process)
         dropped = guardian.board.drops()
-        if self._protocol is not None:
-            dropped += Counter(self._protocol.statistics.dropped)
+        statistics = self._protocol.statistics if self._protocol is not None else ProtocolStatistics()
+        dropped += Counter(statistics.dropped)
         return MetricsTaken(
             fps_in=round(guardian.board.inputs.fps, 1),
             fps_out=round(guardian.board.outputs.rate.fps, 1),
@@ -255,6 +328,10 @@ class PipelineStreamer:
             cpu_percent=use.cpu_percent,
             position_s=round(self._metrics.position_s, 3),
             loading_s=guardian.loading_s,
+            decoder=statistics.decoder,
+            encoder=statistics.encoder,
+            max_fps=statistics.max_fps,
+            route=self._protocol.route if self._protocol is not None else None,
         )
 
 

@@ -33,15 +33,18 @@ class Handoff:
         self._ended = False
         self._error: BaseException | None = None
 
-    def put(self, item: RawFrame | AudioFrame) -> RawFrame | None:
+    def put(self, item: RawFrame | AudioFrame, *, wait: bool = False) -> RawFrame | None:
         """Called by the thread. The picture that had to give way, None if there was none.
 
         A closed handoff takes nothing, and never blocks.
+
+        Args:
+            wait: for room, whatever the policy is.
         """
         replaced = None
         with self._room:
             if isinstance(item, RawFrame):
-                if self._policy == "lossless":
+                if wait or self._policy == "lossless":
                     self._room.wait_for(lambda: self._closed or self._pictures < _LOSSLESS_DEPTH)
                 elif self._pictures and not self._closed:
                     replaced = next(waiting for waiting in self._items if isinstance(waiting, RawFrame))

@@ -15,6 +15,7 @@ from .reader import SourceReader
 from .recorder import Recorder
 
 if TYPE_CHECKING:
+    from ...trickle.decoder import AudioFormat
     from ...trickle.encoder import Encoder
     from .source import Source
 
@@ -30,6 +31,7 @@ class LocalProtocol(StreamProtocol):
 
     Attributes:
         info: what is known of the source, once `open` has returned.
+        audio: format of its sound, None without.
         statistics: reasons in ``dropped``: ``source`` (a newer picture came before this one was taken),
             ``encoder`` (the sink could not keep up), ``timestamp`` (a picture for the sink that was not
             later than the one before it), ``no_timestamp`` (the source did not say when to show it).
@@ -42,6 +44,7 @@ class LocalProtocol(StreamProtocol):
         self.statistics = ProtocolStatistics()
         self._reader: SourceReader | None = None
         self._recorder: Recorder | None = None
+        self.audio: AudioFormat | None = None
 
     async def open(self, width: int, height: int) -> SourceInfo:
         loop = asyncio.get_running_loop()
@@ -49,6 +52,7 @@ class LocalProtocol(StreamProtocol):
         self._reader.start()
         try:
             source = await self._opened_source(self._reader)
+            self.audio = source.audio
             if self.request.sink is not None:
                 await self._open_sink(self.request.sink, source)
         except BaseException:

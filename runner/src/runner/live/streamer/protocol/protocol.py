@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
+from ...events import Route
 from ...trickle.frame import AudioFrame, RawFrame
 
 Policy = Literal["newest", "lossless"]
+ProtocolName = Literal["local", "trickle", "route"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +19,8 @@ class StreamRequest:
     """What to stream: where from, where to, how.
 
     Attributes:
+        protocol: ``local``; ``trickle``: source and sink are the URLs of trickle channels; ``route``: as local, but by
+            way of two trickle channels of a relay of our own, there and back.
         source: a media file's path, ``pattern:`` or ``pattern:WxH@FPS``, ``device:NAME`` (``device:0`` is
             the first camera), ``shm:RING`` (a `FrameRing`'s name), or any URL that PyAV opens.
         sink: a path ending in ``.mp4`` (or another container that FFmpeg knows), or None for nowhere.
@@ -27,6 +31,8 @@ class StreamRequest:
         max_frames: end after that many video frames.
         max_seconds: end after that many seconds of presentation time.
         request_id: name of the stream; outputs of another one are dropped.
+        manifest_id, stream_id: what else the network calls it; told in logs.
+        control_url, events_url: trickle channels for params and for what happens; "" for none.
     """
 
     source: str
@@ -37,6 +43,11 @@ class StreamRequest:
     max_frames: int | None = None
     max_seconds: float | None = None
     request_id: str = "local"
+    protocol: ProtocolName = "local"
+    manifest_id: str = ""
+    stream_id: str = ""
+    control_url: str = ""
+    events_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +83,21 @@ class ProtocolStatistics:
     Attributes:
         frames_in: decoded and handed on. dropped: reason -> frames that never were handed on.
         frames_out: taken by the sink. decode_errors: packets that could not be decoded.
+        decoder, encoder: what does the work, e.g. ``h264`` and ``libx264``; "" where there is none (yet).
+        max_fps: pictures per second of presentation time that are let in, None for all.
     """
 
     frames_in: int = 0
     frames_out: int = 0
     decode_errors: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
+    decoder: str = ""
+    encoder: str = ""
+    max_fps: float | None = None
+
+    def drop(self, reason: str) -> None:
+        """One frame has come to nothing."""
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1
 
 
 class StreamProtocol(ABC):
@@ -86,9 +106,16 @@ class StreamProtocol(ABC):
     Life: `open`, then `frames` to its end while `put` is called with what the pipeline makes of
     them, then `finish` (everything written, files whole) or `close` alone (give up at once).
     All methods are called on one event loop; none may block it.
+
+    Attributes:
+        statistics: of the stream so far.
+        returns: what was put comes back to this machine, and is shown when it does (see `on_return`).
+        bursts: what a server has kept comes all at once in the beginning, and is not to be dropped for that.
     """
 
     statistics: ProtocolStatistics
+    bursts: bool = False
+    returns: bool = False
 
     @abstractmethod
     async def open(self, width: int, height: int) -> SourceInfo:
@@ -117,6 +144,30 @@ class StreamProtocol(ABC):
         Raises:
             SinkError: it cannot be written (disk full, for example).
         """
+
+    async def control(self) -> AsyncIterator[dict[str, Any]]:
+        """Params that somebody sends along with the stream, each complete; of several waiting only the newest."""
+        return
+        yield  # makes it a generator
+
+    def tell(self, event: dict[str, Any], kind: str) -> None:
+        """Tell the other side what happens; never waits.
+
+        Args:
+            event: a JSON object. kind: its queue's name there (contract 5.2).
+        """
+
+    def resize(self, width: int, height: int) -> bool:  # noqa: ARG002  # what others may do
+        """Give pictures of another size from now on. False where only a new stream can."""
+        return False
+
+    def on_return(self, show: Callable[[RawFrame], None]) -> None:
+        """Have `show` called with every picture that comes back; before `open`."""
+
+    @property
+    def route(self) -> Route | None:
+        """Figures of the way there and back, None where there is none."""
+        return None
 
     @abstractmethod
     async def finish(self) -> None:

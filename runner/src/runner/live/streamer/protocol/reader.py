@@ -132,7 +132,7 @@ class SourceReader:
             if self.handoff.put(frame) is None:
                 given += 1
             else:
-                self._drop("source")
+                self._statistics.drop("source")
             if pacer is not None:
                 self._give_way(1 / (source.info.fps or _DEFAULT_FPS))
             if given == request.max_frames:
@@ -162,9 +162,6 @@ class SourceReader:
         self._statistics.decode_errors = source.decode_errors
         if source.without_timestamp:
             self._statistics.dropped["no_timestamp"] = source.without_timestamp
-
-    def _drop(self, reason: str) -> None:
-        self._statistics.dropped[reason] = self._statistics.dropped.get(reason, 0) + 1
 
 
 def _time_s(sound: AudioFrame) -> float:

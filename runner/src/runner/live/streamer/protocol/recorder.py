@@ -7,15 +7,22 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ...trickle.frame import AudioFrame, RawFrame
 from .protocol import Policy, ProtocolStatistics
 
-if TYPE_CHECKING:
-    from ...trickle.encoder import Encoder
-
 _DEPTH = 4  # pictures that wait for the encoder
+
+
+class FrameEncoder(Protocol):
+    """What a recorder feeds; see `Encoder`, whose methods these are."""
+
+    def write(self, frame: RawFrame | AudioFrame) -> bool: ...
+
+    def finish(self) -> None: ...
+
+    def abort(self) -> None: ...
 
 
 class Recorder:
@@ -26,11 +33,19 @@ class Recorder:
     Sound is never dropped.
     """
 
-    def __init__(self, open_encoder: Callable[[], Encoder], policy: Policy, statistics: ProtocolStatistics) -> None:
+    def __init__(
+        self,
+        open_encoder: Callable[[], FrameEncoder],
+        policy: Policy,
+        statistics: ProtocolStatistics,
+        encoded: Callable[[RawFrame], None] = lambda _frame: None,
+    ) -> None:
+        """`encoded`: called by the thread with every picture that the encoder has taken."""
         self._policy = policy
         self._statistics = statistics
         self._open_encoder = open_encoder
-        self._encoder: Encoder | None = None  # made and used by the thread alone
+        self._encoded = encoded
+        self._encoder: FrameEncoder | None = None  # made and used by the thread alone
         self._closed = False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encoder")
         self._writes: deque[Future[None]] = deque()  # all that may still fail, oldest first
@@ -40,14 +55,18 @@ class Recorder:
         """Raises SinkError: the file cannot be written."""
         await asyncio.wrap_future(self._thread.submit(self._open))
 
-    async def put(self, frame: RawFrame | AudioFrame) -> None:
-        """Raises SinkError: the file cannot be written any further."""
+    async def put(self, frame: RawFrame | AudioFrame, *, wait: bool = False) -> None:
+        """Have a frame encoded. `wait`: for room, whatever the policy is.
+
+        Raises:
+            SinkError: the file cannot be written any further.
+        """
         self._check_finished_writes()
         if isinstance(frame, AudioFrame):
             self._writes.append(self._thread.submit(self._write, frame))
             return
         copy = replace(frame, pixels=frame.pixels.copy())
-        await self._make_room()
+        await self._make_room(wait or self._policy == "lossless")
         if self._closed:
             return
         write = self._thread.submit(self._write, copy)
@@ -89,15 +108,16 @@ class Recorder:
         if isinstance(frame, RawFrame):
             if written:
                 self._statistics.frames_out += 1
+                self._encoded(frame)
             else:
-                self._drop("timestamp")
+                self._statistics.drop("timestamp")
 
-    async def _make_room(self) -> None:
+    async def _make_room(self, wait: bool) -> None:
         while len(self._pictures) >= _DEPTH:
             oldest = self._pictures[0]
             if oldest.done():
                 self._pictures.popleft()
-            elif self._policy == "lossless":
+            elif wait:
                 await _settled(oldest)
             elif not self._give_way():
                 return
@@ -106,7 +126,7 @@ class Recorder:
         for waiting in self._pictures:
             if waiting.cancel():
                 self._pictures.remove(waiting)
-                self._drop("encoder")
+                self._statistics.drop("encoder")
                 return True
         return False
 
@@ -115,9 +135,6 @@ class Recorder:
             write = self._writes.popleft()
             if not write.cancelled():
                 write.result()
-
-    def _drop(self, reason: str) -> None:
-        self._statistics.dropped[reason] = self._statistics.dropped.get(reason, 0) + 1
 
 
 async def _settled(write: Future[None]) -> None:

@@ -1,0 +1,114 @@
+"""A runner host as a process of its own, and a client of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from runner.live.events import Event, decode
+
+PATIENCE_S = 60.0
+COMMAND = [sys.executable, "-m", "runner.live.infer"]
+
+
+class HostProcess:
+    """A runner host, and a client of it."""
+
+    def __init__(self, folder: Path, *arguments: str, stdin: int = subprocess.DEVNULL, **environ: str) -> None:
+        clean = {key: value for key, value in os.environ.items() if "_IMPORT" not in key and key != "VERBOSE_LOGGING"}
+        self.log = folder / "host.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*COMMAND, *arguments],
+                cwd=folder,
+                env=clean | environ,
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=log,
+            )
+        self.url = ""
+        self.client = httpx.Client()
+
+    def wait_listening(self) -> None:
+        assert self.process.stdout is not None
+        facts = (json.loads(line) for line in self.process.stdout)
+        self.url = next((fact["listening"] for fact in facts if "listening" in fact), "")
+        assert self.url, self.log.read_text()
+        unix = self.url.startswith("unix:")
+        self.client.close()
+        self.client = httpx.Client(
+            transport=httpx.HTTPTransport(uds=self.url.removeprefix("unix:")) if unix else None,
+            base_url="http://host" if unix else self.url,
+            timeout=PATIENCE_S,
+        )
+
+    def until(self, condition: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+        """The first status for which the condition holds."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition(status := self.client.get("/api/status").json()):
+            assert time.monotonic() < deadline, status
+            time.sleep(0.05)
+        return status
+
+    def wait_ready(self) -> None:
+        self.until(lambda status: status["state"] not in ("LOADING", "ERROR"))
+
+    @contextlib.contextmanager
+    def events(self) -> Iterator[Iterator[Event]]:
+        with self.client.stream("GET", "/api/events") as answer:
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            yield (decode(line.removeprefix("data: ")) for line in answer.iter_lines() if line.startswith("data: "))
+
+    @contextlib.contextmanager
+    def news(self) -> Iterator[Iterator[Event]]:
+        """Events from now on, without what a latecomer is told."""
+        with self.events() as events:
+            began = time.time()
+            next(events)  # the host has noted this listener
+            yield (event for event in events if getattr(event, "at", began) >= began)
+
+    def descendants(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def ended(self) -> int:
+        return self.process.wait(PATIENCE_S)
+
+    def close(self) -> None:
+        self.client.close()
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.ended()
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
+
+
+@contextlib.contextmanager
+def running(folder: Path, *arguments: str, **options: Any) -> Iterator[HostProcess]:
+    host = HostProcess(folder, *arguments, **options)
+    try:
+        host.wait_listening()
+        yield host
+    finally:
+        host.close()
+
+
+def gone(processes: list[psutil.Process]) -> bool:
+    _, alive = psutil.wait_procs(processes, timeout=5)
+    return not alive
+
+
+def of(kind: type, events: Iterator[Event]) -> Any:
+    """The next event of a kind."""
+    return next(event for event in events if isinstance(event, kind))

@@ -1,0 +1,172 @@
+"""What the network does to a runner: servers that go, starts that collide, streams without end. A real host each time."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from runner.live.trickle.relay import TrickleRelay
+
+from .infer_process import HostProcess, running
+from .network import Network, Seen, network
+
+START = "/api/live-video-to-video"
+STREAMS = int(os.environ.get("AI_RUNNER_STREAMS", "60"))  # 1000 take some two minutes
+SLOW = re.compile(r"Executing .* took (\d+\.\d+) seconds")
+BLOCKED_S = 0.5  # one callback; the machine may be busy with other things
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostProcess]:
+    """A host whose event loop tells of every callback that holds it up."""
+    folder = tmp_path_factory.mktemp("project")
+    flags = ("--http-port", "0", "--pipeline", "noop", "--max-fps", "0")
+    with running(folder, *flags, PYTHONASYNCIODEBUG="1") as host:
+        host.wait_ready()
+        yield host
+        blocked = [
+            line for line in host.log.read_text().splitlines() if (m := SLOW.search(line)) and float(m[1]) > BLOCKED_S
+        ]
+        assert blocked == []
+
+
+async def start(host: HostProcess, session: Network, **body: Any) -> httpx.Response:
+    async with httpx.AsyncClient(base_url=host.url, timeout=30) as client:
+        return await client.post(START, json={**session.urls, **body})
+
+
+async def state(host: HostProcess, wanted: str) -> None:
+    await asyncio.to_thread(host.until, lambda status: status["state"] == wanted)
+
+
+async def test_two_starts_at_once_leave_one_stream_that_works(host: HostProcess) -> None:
+    async with network("first") as first, network("second") as second:
+        answers = await asyncio.gather(start(host, first), start(host, second))
+        assert [answer.status_code for answer in answers] == [200, 200]
+        seen = {session.name: Seen() for session in (first, second)}
+        watching = [asyncio.create_task(session.watch(seen[session.name])) for session in (first, second)]
+        await asyncio.gather(*(session.publish(24) for session in (first, second)))
+        await asyncio.wait_for(asyncio.gather(*watching), 20)
+        counts = sorted(len(found.numbers) for found in seen.values())
+        assert counts == [0, 24]
+
+
+async def test_a_new_start_replaces_the_stream_that_runs(host: HostProcess) -> None:
+    async with network("old") as old, network("new") as new:
+        await start(host, old)
+        publishing = asyncio.create_task(old.publish(10_000))
+        before = Seen()
+        watching = asyncio.create_task(old.watch(before))
+        while len(before.numbers) < 5:
+            await asyncio.sleep(0.02)
+        assert (await start(host, new)).status_code == 200
+        await asyncio.wait_for(watching, 20)  # the old output was closed
+        publishing.cancel()
+        seen = Seen()
+        following = asyncio.create_task(new.watch(seen))
+        await new.publish(24)
+        await asyncio.wait_for(following, 20)
+        await asyncio.gather(publishing, return_exceptions=True)
+        assert seen.numbers == list(range(24))
+
+
+async def test_channels_that_are_not_there_end_the_stream_and_the_next_one_works(host: HostProcess) -> None:
+    async with network() as session:
+        missing = {"subscribe_url": f"{session.relay.url}no", "publish_url": f"{session.relay.url}no-out"}
+        assert (await start(host, session, **missing)).status_code == 200
+        await state(host, "OFFLINE")
+        await start(host, session)
+        seen = Seen()
+        watching = asyncio.create_task(session.watch(seen))
+        await session.publish(12)
+        await asyncio.wait_for(watching, 20)
+        assert seen.numbers == list(range(12))
+
+
+async def test_a_server_that_is_gone_and_back_costs_no_more_than_its_absence(host: HostProcess) -> None:
+    """The relay's process ends in mid-stream; one at the same address, with the same channels, takes its place."""
+    async with network() as session:
+        await start(host, session)
+        publishing = asyncio.create_task(session.publish(10_000))
+        seen = Seen()
+        watching = asyncio.create_task(session.watch(seen))
+        while len(seen.numbers) < 12:
+            await asyncio.sleep(0.02)
+        port = session.port
+        await session.relay.close()
+        for task in (publishing, watching):
+            task.cancel()
+        await asyncio.gather(publishing, watching, return_exceptions=True)
+        again = TrickleRelay()
+        await again.start(port=port)
+        try:
+            for url in session.urls.values():
+                again.create(url.removeprefix(session.relay.url), "video/mp2t")
+            await start(host, session)
+            after = Seen()
+            watching = asyncio.create_task(session.watch(after))
+            await session.publish(24)
+            await asyncio.wait_for(watching, 20)
+            assert after.numbers == list(range(24))
+        finally:
+            await again.close()
+
+
+async def test_a_viewer_that_does_not_read_holds_nothing_up(host: HostProcess) -> None:
+    async with network() as session:
+        await start(host, session)
+        reader, writer = await asyncio.open_connection("127.0.0.1", session.port)
+        writer.write(b"GET /ai/trickle/3f2a-out/-1 HTTP/1.1\r\nHost: relay\r\n\r\n")
+        await writer.drain()
+        seen = Seen()
+        watching = asyncio.create_task(session.watch(seen))
+        await session.publish(48)
+        await asyncio.wait_for(watching, 20)
+        writer.close()
+        assert seen.numbers == list(range(48))
+        del reader
+
+
+async def test_a_start_while_it_loads_shows_that_it_loads_and_then_works(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text("import time\ntime.sleep(2.5)\ndef same(frame):\n    return frame\n")
+    with running(tmp_path, "--http-port", "0", "--pipeline-import", "slow:same") as host:
+        async with network() as session:
+            answer = await start(host, session, params={"width": 448, "height": 448})
+            assert answer.status_code == 200
+            assert host.client.get("/api/status").json()["state"] == "LOADING"
+            seen = Seen()
+            watching = asyncio.create_task(session.watch(seen, (448, 448)))
+            await session.publish(120)
+            await asyncio.wait_for(watching, 30)
+        numbers = [number for number in seen.numbers if number is not None]
+        assert numbers[-1] == 119
+        status = host.client.get("/api/status").json()
+        assert status["inference_status"]["last_params"]["width"] == 448
+
+
+async def test_many_streams_in_a_row_leave_nothing(host: HostProcess) -> None:
+    process = psutil.Process(host.process.pid)
+    for number in range(STREAMS):
+        async with network(f"s{number}") as session:
+            await start(host, session, request_id=f"s{number}")
+            seen = Seen()
+            watching = asyncio.create_task(session.watch(seen, (64, 64)))
+            await session.wait_for_reader()
+            await session.publish(3, size=(64, 64), speed=0)
+            await asyncio.wait_for(watching, 20)
+            assert len(seen.numbers) == 3
+        if number == STREAMS // 4:  # connections, threads and encoders that are kept are there by now
+            before = (process.num_fds(), process.num_threads(), process.memory_info().rss)
+    await state(host, "OFFLINE")
+    after = (process.num_fds(), process.num_threads(), process.memory_info().rss)
+    assert after[0] <= before[0] + 3
+    assert after[1] <= before[1] + 2
+    assert after[2] <= before[2] + (24 << 20)
