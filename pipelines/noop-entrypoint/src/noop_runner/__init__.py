@@ -1,0 +1,1 @@
+"""Starts the runner with the pipeline that changes nothing: what an entrypoint package looks like."""

@@ -1,0 +1,21 @@
+"""``noop-runner``: serves `runner.live.pipelines.noop:Noop`."""
+
+from __future__ import annotations
+
+from runner.app import start_app
+from runner.live.pipelines import PipelineSpec
+
+PIPELINE = PipelineSpec(
+    name="noop",
+    pipeline_cls="runner.live.pipelines.noop:Noop",
+    params_cls="runner.live.pipelines:BaseParams",
+)
+
+
+def main() -> None:
+    """Serve until SIGTERM; with ``--prepare-models``, only fetch what the pipeline needs."""
+    start_app(PIPELINE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What the container's HTTP server serves: pipelines as the network names them."""

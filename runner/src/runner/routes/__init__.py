@@ -1,0 +1,1 @@
+"""The routes of the container's HTTP server (contract part 3)."""
