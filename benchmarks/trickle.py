@@ -31,17 +31,14 @@ if TYPE_CHECKING:
     from runner.live.trickle.relay import TrickleRelay
 
 WARM_UP_S = 3.0  # connections, encoders, the pipeline's first frames; not counted in latency and CPU
-PIPELINE = """
+PASS_THROUGH = "runner.live.pipelines.noop:Noop"
+PARAMS = """
 from pydantic import Field
 from runner.live.pipelines import BaseParams
-from runner.live.pipelines.noop import Noop
 
 class Params(BaseParams):
     width: int = Field(default={width}, ge=64)
     height: int = Field(default={height}, ge=64)
-
-class PassThrough(Noop):
-    pass
 """
 
 
@@ -170,9 +167,9 @@ async def _host(size: tuple[int, int], session: aiohttp.ClientSession) -> AsyncI
     import psutil
 
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "through.py").write_text(PIPELINE.format(width=size[0], height=size[1]))
+        (Path(folder) / "wide.py").write_text(PARAMS.format(width=size[0], height=size[1]))
         command = [sys.executable, "-m", "runner.live.infer", "--http-port", "0", "--supervised", "--max-fps", "0"]
-        command += ["--pipeline-import", "through:PassThrough", "--params-import", "through:Params"]
+        command += ["--pipeline-import", PASS_THROUGH, "--params-import", "wide:Params"]
         process = await asyncio.create_subprocess_exec(
             *command, cwd=folder, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
         )
@@ -191,8 +188,11 @@ async def _host(size: tuple[int, int], session: aiohttp.ClientSession) -> AsyncI
 async def _ready(session: aiohttp.ClientSession, url: str) -> None:
     while True:
         async with session.get(f"{url}/api/status") as answer:
-            if (await answer.json())["state"] == "OFFLINE":
-                return
+            status = await answer.json()
+        if status["state"] == "OFFLINE":
+            return
+        if status["state"] == "ERROR":
+            raise SystemExit(status["inference_status"]["last_error"])
         await asyncio.sleep(0.1)
 
 

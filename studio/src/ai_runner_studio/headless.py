@@ -21,7 +21,7 @@ from runner.live.running import is_running
 
 from .errors import StudioError, UsageError
 from .run_figures import RunFigures
-from .run_report import ErrorKind, RunError, RunInput, RunReport
+from .run_report import ErrorKind, RunError, RunInput, RunReport, RunRoute
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -156,10 +156,11 @@ class HeadlessRun:
             output=self.settings.output if error is None else None,
             frames_in=frames_in,
             frames_out=frames_out,
-            dropped=dict(figures.metrics.dropped),
+            dropped=figures.dropped,
             duration_s=round(self._stream_took_s, 4),
             latency_ms=figures.latency_ms,
             stages_ms=figures.stages_ms,
+            route=self._route(),
             startup=self._startup(),
             memory_bytes=figures.memory_bytes,
             vram_bytes=figures.vram_bytes,
@@ -169,6 +170,21 @@ class HeadlessRun:
             warnings=(*self._unknown_params(), *figures.warnings),
             loads=tuple(figures.loads),
             versions=self._versions(),
+        )
+
+    def _route(self) -> RunRoute | None:
+        route, metrics = self.figures.route, self.figures.metrics
+        if route is None:
+            return None
+        return RunRoute(
+            sent=route.sent,
+            returned=route.returned,
+            hops_ms=dict(route.hops_ms),
+            total_ms=dict(route.total_ms),
+            dropped=dict(route.dropped),
+            decoder=metrics.decoder,
+            encoder=metrics.encoder,
+            max_fps=metrics.max_fps,
         )
 
     def _input(self) -> RunInput:
@@ -218,22 +234,30 @@ def progress_of(snapshot: Snapshot, settings: Settings) -> Progress:
         return Progress(f"loading the pipeline: {load.step}" if load and load.step else "loading the pipeline")
     if stream is None:
         return Progress("opening the input")
+    route = metrics.route
     return Progress(
         "running",
-        frames=metrics.frames_out,
-        total=expected_frames(settings, stream),
+        frames=metrics.frames_out if route is None else route.returned,
+        total=expected_frames(settings, stream, metrics.max_fps),
         fps=metrics.fps_out,
-        latency_ms=metrics.latency_ms.get("p50"),
+        latency_ms=(metrics.latency_ms if route is None else route.total_ms).get("p50"),
     )
 
 
-def expected_frames(settings: Settings, stream: StreamStarted) -> int | None:
-    """How many frames the run will have, None where that cannot be told."""
+def expected_frames(settings: Settings, stream: StreamStarted, max_fps: float | None = None) -> int | None:
+    """How many frames the run will have, None where that cannot be told.
+
+    Args:
+        max_fps: frames per second that are let in; limits are of the input, before that.
+    """
     limits = [settings.frames, None if settings.loop else stream.frames]
     if settings.duration_s is not None and stream.fps:
         limits.append(round(settings.duration_s * stream.fps))
     known = [limit for limit in limits if limit]
-    return min(known) if known else None
+    if not known:
+        return None
+    share = min(1.0, max_fps / stream.fps) if max_fps and stream.fps else 1.0
+    return round(min(known) * share)
 
 
 class PartialOutput:

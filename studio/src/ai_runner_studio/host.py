@@ -14,6 +14,7 @@ from runner.live.host_process import HostProcess, HostStartError
 from runner.live.run_folder import RunFolder, sweep_run_folders
 
 from .errors import HostError, ParamsRefused, StudioError
+from .route import route_flags
 from .settings import Settings
 
 REQUEST_LIMIT_S = 20.0
@@ -139,6 +140,7 @@ def _command(python: str, settings: Settings, folder: Path) -> list[str]:
     command += ["--load-timeout", str(settings.load_timeout_s)]
     if settings.verbose:
         command.append("--verbose")
+    command += route_flags(settings)
     return command + (_reload_flags(settings, folder) if settings.reload else [])
 
 

@@ -17,6 +17,8 @@ Kind = Literal["text", "path", "texts", "yes-no", "number", "count", "table"]
 ENVIRONMENT_PREFIX = "AI_RUNNER_STUDIO_"
 PREVIEW_MODES = ("auto", "kitty", "sixel", "blocks", "text")
 REPLACE_WAYS = ("auto", "overlap", "hand-over")
+ROUTES = ("direct", "trickle")
+HARDWARE_USE = ("auto", "hardware", "software")
 
 KIND_IN_WORDS: dict[Kind, str] = {
     "text": "a string",
@@ -37,12 +39,14 @@ class Option:
         name: kebab-case, as in the flag and the key.
         kind: type of the value; ``number`` and ``count`` must be above 0.
         choices: the only values allowed, where there is such a list.
+        zero: a number may be 0 too, which then means that there is no limit.
         in_file: whether pyproject.toml may give it.
     """
 
     name: str
     kind: Kind
     choices: tuple[str, ...] = ()
+    zero: bool = False
     in_file: bool = True
 
     @property
@@ -60,7 +64,8 @@ class Option:
         """What may be given, in words."""
         if self.choices:
             return "one of " + ", ".join(self.choices)
-        return KIND_IN_WORDS[self.kind] + (" above 0" if self.kind in ("number", "count") else "")
+        least = " above 0" if self.kind in ("number", "count") else ""
+        return KIND_IN_WORDS[self.kind] + least + (", or 0 for no limit" if self.zero else "")
 
     def check(self, value: Any) -> Any:
         """The value, if it is of the right type and allowed.
@@ -72,7 +77,7 @@ class Option:
             raise ValueError
         if self.choices and value not in self.choices:
             raise ValueError
-        if self.kind in ("number", "count") and not value > 0:
+        if self.kind in ("number", "count") and not (value > 0 or (self.zero and value == 0)):
             raise ValueError
         return value
 
@@ -142,6 +147,9 @@ OPTIONS: dict[str, Option] = {
         Option("theme", "text"),
         Option("loop", "yes-no"),
         Option("load-timeout", "number"),
+        Option("route", "text", ROUTES),
+        Option("max-fps", "number", zero=True),
+        Option("hardware", "text", HARDWARE_USE),
         Option("realtime", "yes-no"),
         Option("frames", "count"),
         Option("duration", "number"),

@@ -16,10 +16,12 @@ from runner.live.events import (
     MetricsTaken,
     ParamsChanged,
     PipelineWarned,
+    Route,
     StreamEnded,
     StreamStarted,
 )
 
+from .route import drops, drops_in_all
 from .run_load import RunLoad, load_record
 
 
@@ -66,7 +68,8 @@ class RunFigures:
         self.memory_bytes = max(self.memory_bytes, event.memory_bytes)
         if event.vram_bytes is not None:
             self.vram_bytes = max(self.vram_bytes or 0, event.vram_bytes)
-        self.metrics = event
+        if self.ended is None:  # after that they are of no stream any more
+            self.metrics = event
 
     def _add_load(self, event: LoadSucceeded | LoadFailed | LoadSuperseded) -> None:
         # New code that was put into the running process may be taken back after it has served.
@@ -87,6 +90,17 @@ class RunFigures:
     def stages_ms(self) -> dict[str, float]:
         """As `latency_ms`."""
         return (self.ended or self.metrics).stages_ms or self.metrics.stages_ms
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Reason -> frames; what got lost on a route without a trace too, once the stream has ended well."""
+        whole = self.ended is not None and not self.ended.error
+        return drops_in_all(self.metrics) if whole else drops(self.metrics)
+
+    @property
+    def route(self) -> Route | None:
+        """The way by trickle, None without one; of the stream's end where it has told."""
+        return (self.ended.route if self.ended else None) or self.metrics.route
 
     @property
     def frames(self) -> tuple[int, int]:

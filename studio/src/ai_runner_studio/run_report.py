@@ -12,11 +12,13 @@ The JSON document, whether the run went well or not (every key is always there):
     output        path of the written file, null without one
     frames_in     video frames given to the pipeline
     frames_out    video frames that came back and were delivered
-    dropped       {reason: count}
+    dropped       {reason: count}; with a route also what was lost on the way there and back
     duration_s    wall-clock seconds from the start of the stream to its end
     fps           frames_out per second of duration_s
     latency_ms    {p50, p95, p99} from source to sink, over all frames
     stages_ms     {stage: median ms}, over all frames
+    route         null without --route trickle, else {sent, returned, hops_ms, total_ms, dropped, decoder, encoder,
+                  max_fps}; see below
     startup       {step: seconds}: "host", then the steps of the first load, and "total"
     memory_bytes  peak resident memory of the pipeline process
     vram_bytes    peak GPU memory of the pipeline process, null without a GPU
@@ -26,6 +28,17 @@ The JSON document, whether the run went well or not (every key is always there):
     warnings      [text]
     loads         one object per load, oldest first; see below
     versions      {studio, runner, python}: runner and python are those of the project's interpreter
+
+A route (`RunRoute`):
+
+    sent, returned  frames of the source, and of what came back
+    hops_ms       {hop: median ms} of the latest frames: "encode", "relay, decode", "runner", "encode back",
+                  "relay, decode back", "total"
+    total_ms      {p50, p95} from the source's frame to the one that came back
+    dropped       {reason: count} of `dropped`: those outside of the runner
+    decoder, encoder
+                  what did the work in the runner, e.g. "h264" and "libx264"
+    max_fps       frames per second that the runner let in, null for all
 
 A load (`RunLoad`):
 
@@ -87,6 +100,34 @@ class RunInput:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunRoute:
+    """The way by trickle, there and back; see the document above."""
+
+    sent: int = 0
+    returned: int = 0
+    hops_ms: dict[str, float] = field(default_factory=dict)
+    total_ms: dict[str, float] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
+    decoder: str = ""
+    encoder: str = ""
+    max_fps: float | None = None
+
+    def summary(self) -> list[str]:
+        """Lines for a person."""
+        figures = [f"route: {self.sent} frames sent, {self.returned} came back"]
+        if "p50" in self.total_ms:
+            figures.append(f"total p50 {self.total_ms['p50']:.1f} ms, p95 {self.total_ms.get('p95', 0.0):.1f} ms")
+        lines = ["; ".join(figures)]
+        hops = [f"{hop} {median:.1f}" for hop, median in self.hops_ms.items() if hop != "total"]
+        if hops:
+            lines.append(f"hops, median ms: {'; '.join(hops)}")
+        if self.decoder or self.encoder:
+            limit = f", at most {self.max_fps:g} fps" if self.max_fps else ""
+            lines.append(f"runner: decoder {self.decoder or '-'}, encoder {self.encoder or '-'}{limit}")
+        return lines
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
     """See the top of the file."""
 
@@ -100,6 +141,7 @@ class RunReport:
     duration_s: float = 0.0
     latency_ms: dict[str, float] = field(default_factory=dict)
     stages_ms: dict[str, float] = field(default_factory=dict)
+    route: RunRoute | None = None
     startup: dict[str, float] = field(default_factory=dict)
     memory_bytes: int = 0
     vram_bytes: int | None = None
@@ -129,7 +171,7 @@ class RunReport:
         return json.dumps(document, default=str, indent=2)
 
     def summary(self) -> str:
-        """One or two lines for a person, of a run that went well."""
+        """A few lines for a person, of a run that went well."""
         figures = [f"{self.frames_out} frames in {self.duration_s:.1f} s ({self.fps:.1f} fps)"]
         if "p50" in self.latency_ms:
             figures.append(f"latency p50 {self.latency_ms['p50']:.1f} ms, p95 {self.latency_ms.get('p95', 0.0):.1f} ms")
@@ -138,6 +180,7 @@ class RunReport:
         if self.memory_bytes:
             figures.append(f"memory {self.memory_bytes / 2**20:.0f} MiB")
         lines = ["; ".join(figures)]
+        lines += self.route.summary() if self.route else []
         lines += [f"warning: {warning}" for warning in self.warnings]
         if self.output:
             lines.append(f"written: {self.output}")

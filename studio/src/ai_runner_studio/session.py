@@ -32,7 +32,7 @@ from .interpreter import check_interpreter, find_interpreter
 from .preview.tap import Tap
 from .reload.revisions import FileDifference, Revisions
 from .reload.watch import Watcher
-from .settings import Settings
+from .settings import RouteName, Settings
 from .snapshot import Load, Snapshot
 from .sources.resolve import resolve_input
 
@@ -54,11 +54,12 @@ class Session:
     def __init__(self, settings: Settings, *, stream_when_ready: bool = False) -> None:
         """`stream_when_ready`: begin the stream when the pipeline serves, not at once (a run that counts frames)."""
         self.settings = settings
-        self.snapshot = Snapshot()
         self.input_tap, self.output_tap = Tap(), Tap()
         self.paused = False
         self._stream_when_ready = stream_when_ready
         self._history = History(code_kept=settings.reload)
+        self._history.update(route=settings.route)
+        self.snapshot = self._history.snapshot(watching=0)
         self._host: Host | None = None
         self._python = ""
         self._source = ""
@@ -248,9 +249,20 @@ class Session:
             SourceNotFound: there is no such thing. StudioError: it cannot be opened.
         """
         source = resolve_input(text, self.settings.project)
-        await self._post_stream(self._ready_host(), source)
+        await self._post_stream(self._ready_host(), source, self.settings.route)
         self._source = source
         self.settings = replace(self.settings, input=text)
+
+    async def set_route(self, route: RouteName) -> None:
+        """Have frames go by a local relay ("trickle") or not; the stream begins again.
+
+        Raises:
+            HostError: there is no host. StudioError: the stream cannot be begun that way; it is over then.
+        """
+        await self._post_stream(self._ready_host(), self._source, route)
+        self.settings = replace(self.settings, route=route)
+        self._history.update(route=route)
+        self._publish()
 
     async def set_paused(self, paused: bool) -> None:
         """Hold the source, or let it go on."""
@@ -270,15 +282,16 @@ class Session:
         self._streamed = True
         host = self._ready_host()
         try:
-            await self._post_stream(host, self._source)
+            await self._post_stream(host, self._source, self.settings.route)
         except HostError:
             raise
         except StudioError as error:
             self._tell(StreamEnded(error=str(error), error_kind="source"))
 
-    async def _post_stream(self, host: Host, source: str) -> None:
+    async def _post_stream(self, host: Host, source: str, route: RouteName) -> None:
         settings = self.settings
         body = {
+            "protocol": "route" if route == "trickle" else "local",
             "source": source,
             "sink": settings.output,
             "policy": "lossless" if settings.lossless else "newest",

@@ -8,9 +8,12 @@ from typing import Any, Literal
 
 ReplaceWay = Literal["auto", "overlap", "hand-over"]
 PreviewMode = Literal["auto", "kitty", "sixel", "blocks", "text"]
+RouteName = Literal["direct", "trickle"]
+HardwareUse = Literal["auto", "hardware", "software"]
 
 LOAD_TIMEOUT_S = 180.0  # the network's own limit
 STANDBY_RESERVE_MB = 1024
+MAX_FPS = 24.0  # the network's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,9 @@ class Settings:
             ("hand-over"), or what the free memory says ("auto").
         preview, preview_fps: how and how often the terminal shows pictures.
         loop, paced, frames, duration_s: see `runner.live.streamer.protocol.protocol.StreamRequest`.
+        route: "trickle": by way of a local relay, there and back, as in production; "direct": without.
+        max_fps: pictures per second that the trickle route lets in, 0 for all.
+        hardware: whether the GPU decodes and encodes on that route.
         load_timeout_s: how long the pipeline may take to initialize.
         verbose: debug logs of the host and the pipeline.
     """
@@ -61,5 +67,8 @@ class Settings:
     frames: int | None = None
     duration_s: float | None = None
     theme: str = ""
+    route: RouteName = "direct"
+    max_fps: float = MAX_FPS
+    hardware: HardwareUse = "auto"
     load_timeout_s: float = LOAD_TIMEOUT_S
     verbose: bool = False

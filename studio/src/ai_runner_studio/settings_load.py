@@ -11,7 +11,7 @@ from typing import Any
 
 from .errors import SettingsError, UsageError
 from .option import OPTIONS
-from .settings import LOAD_TIMEOUT_S, STANDBY_RESERVE_MB, Settings
+from .settings import LOAD_TIMEOUT_S, MAX_FPS, STANDBY_RESERVE_MB, Settings
 from .settings_file import TABLE, SettingsFile, find_settings_file
 from .sources.samples import default_input
 
@@ -123,11 +123,13 @@ def studio_settings(given: Given) -> Settings:
 def run_settings(given: Given) -> Settings:
     """Settings of a headless run: a file once, nothing lost, as fast as it goes; ``--realtime`` turns that round.
 
+    So does the trickle route: a relay keeps a few segments and waits for nobody.
+
     Raises:
         UsageError: no pipeline is named, a value cannot be used, or the run would never end.
     """
-    realtime = bool(given.get("realtime", False))
     common = _common(given)
+    realtime = bool(given.get("realtime", False)) or common["route"] == "trickle"
     output = given.path("output")
     settings = Settings(
         **common,
@@ -158,6 +160,9 @@ def _common(given: Given) -> dict[str, Any]:
         "python": str(python) if python else None,
         "python_configured": str(configured) if configured and not python else None,
         "load_timeout_s": float(_checked(given, "load-timeout", LOAD_TIMEOUT_S)),
+        "route": _checked(given, "route", "direct"),
+        "max_fps": float(_checked(given, "max-fps", MAX_FPS)),
+        "hardware": _checked(given, "hardware", "auto"),
         "verbose": bool(given.get("verbose", False)),
     }
 

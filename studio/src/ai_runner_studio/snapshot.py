@@ -18,6 +18,8 @@ from runner.live.events import (
 )
 from runner.live.report import ErrorReport
 
+from .settings import RouteName
+
 LoadOutcome = Literal["loading", "serving", "replaced", "failed", "superseded"]
 
 
@@ -74,6 +76,7 @@ class Snapshot:
         error_count: how often the frame-loop error came since it first did.
         params: current, validated. params_schema: JSON schema (pydantic) of the params class, {} if unknown.
         logs: the latest 2,000 lines. notices: short remarks for the user (watcher, dropped params), newest last.
+        route: the way that frames are asked to take; the figures of it are in `metrics` and `ended`.
         watching: how many files a save of which reloads.
         standby: what was last told of the process that waits for the next reload, None before anything was.
         keep_weights, standby_on: whether reloads are to put code into the running process, and whether a
@@ -98,6 +101,7 @@ class Snapshot:
     metrics: MetricsTaken = field(default_factory=MetricsTaken)
     logs: tuple[LogWritten, ...] = ()
     notices: tuple[str, ...] = ()
+    route: RouteName = "direct"
     watching: int = 0
     standby: StandbyChanged | None = None
     keep_weights: bool = True

@@ -15,9 +15,18 @@ from numpy.typing import NDArray
 from ai_runner_studio.errors import StudioError
 from ai_runner_studio.preview.tap import Tap
 from ai_runner_studio.reload.revisions import FileDifference
-from ai_runner_studio.settings import Settings
+from ai_runner_studio.settings import RouteName, Settings
 from ai_runner_studio.snapshot import Load, Snapshot
-from runner.live.events import HostStarted, LoadPlan, LogWritten, MetricsTaken, StandbyChanged, Step, StreamStarted
+from runner.live.events import (
+    HostStarted,
+    LoadPlan,
+    LogWritten,
+    MetricsTaken,
+    Route,
+    StandbyChanged,
+    Step,
+    StreamStarted,
+)
 from runner.live.process.ring import TapWriter
 from runner.live.report import CodeLine, ErrorReport
 from runner.live.trickle.frame import RawFrame
@@ -141,6 +150,11 @@ class ScriptedSession:
     def differences(self, revision: int, against: int | None = None) -> list[FileDifference]:
         return self.diffs.get((revision, against), [])
 
+    async def set_route(self, route: RouteName) -> None:
+        self.calls.append(("set_route", route))
+        self.settings = replace(self.settings, route=route)
+        self.post(route=route)
+
     async def set_input(self, text: str) -> None:
         self.calls.append(("set_input", text))
         if self.refuse_input:
@@ -247,6 +261,29 @@ def metrics(**changes: Any) -> MetricsTaken:
         "at": STARTED_AT,
     }
     return MetricsTaken(**{**values, **changes})
+
+
+def routed(**changes: Any) -> dict[str, Any]:
+    """What a snapshot holds while frames go by trickle."""
+    route = Route(
+        hops_ms={
+            "encode": 4.31,
+            "relay, decode": 2.12,
+            "runner": 12.4,
+            "encode back": 5.07,
+            "relay, decode back": 1.94,
+            "total": 25.9,
+        },
+        total_ms={"p50": 25.9, "p95": 41.2},
+        sent=6651,
+        returned=5298,
+        dropped={"encoder": 3},
+    )
+    dropped = {"rate": 1330, "source": 20}
+    figures = metrics(
+        dropped=dropped, fps_in=24.0, fps_out=24.0, decoder="h264", encoder="libx264", max_fps=24.0, route=route
+    )
+    return running(route="trickle", metrics=figures, **changes)
 
 
 def logs() -> tuple[LogWritten, ...]:

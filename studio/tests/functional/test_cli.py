@@ -40,6 +40,7 @@ class TestImports:
             (["run", "--help"], ["pydantic"]),
             (["samples"], ["pydantic"]),
             (["cameras"], ["pydantic"]),
+            (["relay", "--help"], ["pydantic"]),
         ],
     )
     def test_light_commands_load_nothing_heavy(self, tmp_path: Path, arguments: list[str], allowed: list[str]) -> None:
@@ -67,13 +68,32 @@ class TestHelp:
     def test_flags_commands_and_exit_codes_are_there(self, tmp_path: Path) -> None:
         done = cli("--help", cwd=tmp_path)
         assert done.returncode == 0
-        for word in ("--pipeline-import", "--preview-fps", "--no-reload", "run", "samples", "cameras", "Exit codes: 0"):
+        for word in (
+            "--pipeline-import",
+            "--preview-fps",
+            "--no-reload",
+            "run",
+            "samples",
+            "cameras",
+            "relay",
+            "Exit codes: 0",
+        ):
             assert word in done.stdout
 
     def test_a_runs_help_tells_of_its_own_flags(self, tmp_path: Path) -> None:
         done = cli("run", "--help", cwd=tmp_path)
         assert done.returncode == 0
-        for word in ("--output", "--json", "--duration", "--frames", "--realtime", "--loop"):
+        for word in (
+            "--output",
+            "--json",
+            "--duration",
+            "--frames",
+            "--realtime",
+            "--loop",
+            "--route",
+            "--max-fps",
+            "--hardware",
+        ):
             assert word in done.stdout
         assert "--preview" not in done.stdout
 
@@ -90,6 +110,7 @@ class TestCompletion:
             ("ai-runner-studio run --input web", ["webcam"]),
             ("ai-runner-studio --input pat", ["pattern"]),
             ("ai-runner-studio sam", ["samples"]),
+            ("ai-runner-studio run --route t", ["trickle"]),
         ],
     )
     def test_the_shell_is_offered_what_fits(self, tmp_path: Path, words: str, expected: list[str]) -> None:
@@ -114,6 +135,8 @@ class TestWrongUse:
             (["run", "--pipeline-import", "nocolon", "--input", "pattern", "--frames", "1"], "nocolon"),
             (["run", "--pipeline-import", "a:B", "--input", "pattern", "--frames", "1", "--python", "no"], "no file"),
             (["--pipeline-import", "a:B", "--preview", "ascii"], "--preview is 'ascii'"),
+            (["run", "a:B", "--input", "pattern", "--frames", "1", "--route", "webrtc"], "--route is 'webrtc'"),
+            (["relay", "--channel", "a/b"], "--channel 'a/b'"),
             (["a:B"], "stdin is not a terminal"),
             (["a:B", "--input", "pattern"], "stdin is not a terminal"),
             (["--input", "pattern", "a:B"], "stdin is not a terminal"),

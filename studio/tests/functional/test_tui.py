@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from driven_studio import Studio, studio
-from scripted_session import PARAMS, SCHEMA, STARTED_AT, ScriptedSession, logs, metrics, name_error, plasma
+from scripted_session import PARAMS, SCHEMA, STARTED_AT, ScriptedSession, logs, metrics, name_error, plasma, routed
 from textual.widgets import Input, Select, Static, Switch
 
 from ai_runner_studio.preview.terminal import Terminal
@@ -23,8 +23,9 @@ from ai_runner_studio.tui.widgets.header import Header
 from ai_runner_studio.tui.widgets.metrics_line import MetricsLine
 from ai_runner_studio.tui.widgets.picture_strip import BlockStrip
 from ai_runner_studio.tui.widgets.reloads import ReloadsPane
+from ai_runner_studio.tui.widgets.route_line import RouteLine
 from ai_runner_studio.tui.widgets.tab_row import TabRow
-from runner.live.events import LogWritten, Step, StreamEnded
+from runner.live.events import LogWritten, Route, Step, StreamEnded
 
 
 class TestPreview:
@@ -173,6 +174,64 @@ class TestStatus:
             await run.post(notices=("The watcher polls here.",))
             await run.post(notices=("The watcher polls here.", "'blur' was dropped."))
             assert run.messages() == ["The watcher polls here.", "'blur' was dropped."]
+
+
+class TestRoute:
+    @pytest.mark.parametrize(
+        ("size", "expected"),
+        [
+            ((60, 16), "= 25.9 ms  sent 6,651 back 5,298"),
+            ((80, 24), "encode  4.3 › relay  2.1 › runner 12.4 › encode  5.1 › relay  1.9  = 25.9 ms"),
+            ((120, 36), "relay  1.9  = 25.9 ms  p95 41.2  sent 6,651 back 5,298"),
+            (
+                (200, 56),
+                "encode  4.3 › relay, decode  2.1 › runner 12.4 › encode  5.1 › relay, decode  1.9  = 25.9 ms",
+            ),
+        ],
+    )
+    async def test_the_line_shows_all_hops_in_every_width(self, size: tuple[int, int], expected: str) -> None:
+        async with studio(size) as run:
+            await run.post(**routed())
+            assert expected in run.text(RouteLine)
+
+    async def test_it_is_there_only_on_the_route_and_stays_at_the_end(self) -> None:
+        async with studio() as run:
+            line = run.app.main.query_one(RouteLine)
+            assert not line.display
+            await run.post(**routed(), ended=StreamEnded(route=Route(hops_ms={"total": 7.0}, sent=9, returned=9)))
+            assert line.display
+            await run.post(metrics=metrics())
+            assert "sent 9 back 9" in run.text(RouteLine)
+            await run.post(route="direct", ended=None)
+            assert not line.display
+
+    async def test_before_the_first_frame_is_back_it_says_so(self) -> None:
+        async with studio() as run:
+            await run.post(route="trickle")
+            assert "no frame has come back yet" in run.text(RouteLine)
+
+    async def test_a_key_and_a_command_switch_it(self) -> None:
+        async with studio((80, 24)) as run:
+            await run.pilot.press("n")
+            await run.until(lambda: run.app.main.query_one(RouteLine).display)
+            assert run.session.calls == [("set_route", "trickle")]
+            await run.pilot.press("ctrl+p")
+            await run.pilot.pause(0.2)
+            await run.pilot.press(*"trickle route")
+            await run.pilot.pause(0.5)
+            await run.pilot.press("enter")
+            await run.until(lambda: run.session.calls[1:] == [("set_route", "direct")])
+            assert run.messages()[-1] == "Frames go directly again. The stream begins again."
+
+    async def test_what_was_dropped_on_the_way_counts_too(self) -> None:
+        async with studio() as run:
+            await run.post(**routed())
+            assert "dropped 1,353" in run.text(MetricsLine)
+            await run.pilot.press("4")
+            await run.pilot.pause()
+            body = str(run.app.main.query_one("#metrics-body", Static).content)
+            for part in ("relay back", "6,651 sent  5,298 back", "h264 → libx264, ≤ 24 fps", "3 encoder"):
+                assert part in body
 
 
 class TestKeys:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scripted_session import STARTED_AT, ScriptedSession, differences, name_error, reloads, running, standby
+from scripted_session import STARTED_AT, ScriptedSession, differences, name_error, reloads, routed, running, standby
 from textual.pilot import Pilot
 
 from ai_runner_studio.preview.terminal import Terminal
@@ -54,6 +54,7 @@ STATES: dict[str, dict[str, Any]] = {
     "hand-over": running(load=HAND_OVER, serving=None, state="LOADING", standby=standby(state="warming")),
     "dropped": running(standby=standby(state="dropped", reason="0.7 GB of RAM free"), keep_weights=False),
     "no standby": running(standby=standby(state="off"), standby_on=False),
+    "routed": routed(),
 }
 
 
@@ -126,6 +127,9 @@ def script(state: str, *keys: str) -> Callable[[Pilot[None]], Awaitable[None]]:
         pytest.param("dropped", USUAL, ("4",), "", id="standby-dropped-120x36"),
         pytest.param("dropped", LARGE, (), "", id="standby-dropped-200x56"),
         pytest.param("no standby", USUAL, (), "", id="standby-off-120x36"),
+        pytest.param("routed", SMALL, ("4",), "", id="route-80x24"),
+        pytest.param("routed", USUAL, ("4",), "", id="route-120x36"),
+        pytest.param("routed", LARGE, (), "light", id="route-light-200x56"),
         pytest.param("running", (50, 12), (), "", id="too-small-50x12"),
     ],
 )

@@ -59,6 +59,7 @@ def test_each_flag_has_the_name_of_its_option() -> None:
         ),
         *("-i", "webcam", "--python", "env", "--project", "dir", "--no-loop", "-v", "--watch", "a", "--watch", "b"),
         *("--keep-weights", "--no-standby", "--standby-reserve", "512", "--replace", "hand-over"),
+        *("--route", "trickle", "--max-fps", "0", "--hardware", "software"),
         *("--no-reload", "--preview", "sixel", "--preview-fps", "12.5", "--theme", "dark"),
     )
     assert name == "studio"
@@ -77,6 +78,9 @@ def test_each_flag_has_the_name_of_its_option() -> None:
         "standby": False,
         "standby-reserve": 512,
         "replace": "hand-over",
+        "route": "trickle",
+        "max-fps": 0.0,
+        "hardware": "software",
         "reload": False,
         "preview": "sixel",
         "preview-fps": 12.5,

@@ -41,3 +41,8 @@ def test_the_host_knows_every_flag() -> None:
     asked = command(params_import="a:C", params={"x": 1}, verbose=True)
     options = _parser().parse_args(asked[3:])
     assert (options.snapshots, options.standby_reserve) == (str(FOLDER / "snapshots"), 1024)
+
+
+def test_how_the_route_decodes_is_passed_on() -> None:
+    words = " ".join(command(max_fps=30.0, hardware="software"))
+    assert "--max-fps 30 --hardware software" in words

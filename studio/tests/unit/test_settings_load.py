@@ -81,6 +81,10 @@ class TestEnvironment:
             ("AI_RUNNER_STUDIO_REPLACE", "swap", "one of auto, overlap, hand-over"),
             ("AI_RUNNER_STUDIO_STANDBY_RESERVE", "0", "a whole number above 0"),
             ("AI_RUNNER_STUDIO_KEEP_WEIGHTS", "maybe", "true or false"),
+            ("AI_RUNNER_STUDIO_ROUTE", "webrtc", "one of direct, trickle"),
+            ("AI_RUNNER_STUDIO_MAX_FPS", "-1", "a number above 0, or 0 for no limit"),
+            ("AI_RUNNER_STUDIO_MAX_FPS", "nan", "a number above 0, or 0 for no limit"),
+            ("AI_RUNNER_STUDIO_HARDWARE", "gpu", "one of auto, hardware, software"),
             ("AI_RUNNER_STUDIO_FRAMES", "1.5", "a whole number above 0"),
             ("AI_RUNNER_STUDIO_PARAMS", "[1]", "a JSON object"),
         ],
@@ -114,6 +118,26 @@ class TestReloading:
     def test_a_run_passes_over_them_in_the_file(self, project: Path) -> None:
         write(project, "keep-weights = true\nstandby-reserve = 10")
         assert headless(project).reload is False
+
+
+class TestRoute:
+    def test_by_default_there_is_none_and_its_limits_are_the_networks(self, project: Path) -> None:
+        settings = studio(project)
+        assert (settings.route, settings.max_fps, settings.hardware) == ("direct", 24.0, "auto")
+
+    def test_flags_environment_and_file_say_how(self, project: Path) -> None:
+        write(project, "route = 'trickle'\nmax-fps = 30\nhardware = 'software'")
+        settings = studio(project, {"AI_RUNNER_STUDIO_MAX_FPS": "0"}, hardware="hardware")
+        assert (settings.route, settings.max_fps, settings.hardware) == ("trickle", 0.0, "hardware")
+
+    @pytest.mark.parametrize("flags", [{"route": "webrtc"}, {"max_fps": -1.0}, {"hardware": "gpu"}])
+    def test_a_wrong_flag_is_refused(self, project: Path, flags: dict[str, Any]) -> None:
+        with pytest.raises(UsageError, match=r"--(route|max-fps|hardware) is"):
+            headless(project, **flags)
+
+    def test_a_run_by_trickle_is_always_at_the_inputs_pace(self, project: Path) -> None:
+        settings = headless(project, route="trickle")
+        assert (settings.route, settings.lossless, settings.paced) == ("trickle", False, True)
 
 
 class TestPaths:

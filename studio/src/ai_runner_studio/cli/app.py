@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from . import cameras, run, samples, studio
+from . import cameras, relay, run, samples, studio
 
 EPILOG = (
     "Every flag can be given in [tool.ai-runner-studio] of pyproject.toml under its own name, and in the environment "
@@ -63,4 +63,5 @@ def build() -> typer.Typer:
     app.command("run", cls=RunCommand, epilog=run.EPILOG)(run.command)
     app.command("samples")(samples.command)
     app.command("cameras")(cameras.command)
+    app.command("relay", epilog=relay.EPILOG)(relay.command)
     return app

@@ -15,16 +15,17 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
-from ..option import PREVIEW_MODES, REPLACE_WAYS
+from ..option import HARDWARE_USE, PREVIEW_MODES, REPLACE_WAYS, ROUTES
 from ..sources.names import complete_input
 
 
-def _complete_preview(incomplete: str) -> list[str]:
-    return [mode for mode in PREVIEW_MODES if mode.startswith(incomplete)]
+def _one_of(words: tuple[str, ...]) -> Callable[[str], list[str]]:
+    """What completes a flag that takes one of these words."""
 
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
 
-def _complete_replace(incomplete: str) -> list[str]:
-    return [way for way in REPLACE_WAYS if way.startswith(incomplete)]
+    return complete
 
 
 def _show_version(asked: bool) -> None:
@@ -81,6 +82,28 @@ class Flags:
     load_timeout: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="How long the pipeline may take to load.")
     ] = None
+    route: Annotated[
+        str | None,
+        typer.Option(
+            metavar="|".join(ROUTES),
+            help="trickle: by a local relay, there and back, as in production; always at the input's pace.",
+            autocompletion=_one_of(ROUTES),
+        ),
+    ] = None
+    max_fps: Annotated[
+        float | None,
+        typer.Option(
+            metavar="FPS", help="Pictures per second that the trickle route lets in (24, as in production); 0: all."
+        ),
+    ] = None
+    hardware: Annotated[
+        str | None,
+        typer.Option(
+            metavar="|".join(HARDWARE_USE),
+            help="Whether the GPU decodes and encodes on the trickle route.",
+            autocompletion=_one_of(HARDWARE_USE),
+        ),
+    ] = None
     verbose: Annotated[
         bool | None, typer.Option("--verbose", "-v", help="Debug logs; tracebacks of unexpected errors.")
     ] = None
@@ -122,7 +145,7 @@ class StudioFlags(Flags):
         typer.Option(
             metavar="|".join(REPLACE_WAYS),
             help="Old process serves until the new one is proven, or ends first; auto: by the free memory.",
-            autocompletion=_complete_replace,
+            autocompletion=_one_of(REPLACE_WAYS),
         ),
     ] = None
     preview: Annotated[
@@ -130,7 +153,7 @@ class StudioFlags(Flags):
         typer.Option(
             metavar="|".join(PREVIEW_MODES),
             help="How the terminal shows pictures.",
-            autocompletion=_complete_preview,
+            autocompletion=_one_of(PREVIEW_MODES),
         ),
     ] = None
     preview_fps: Annotated[float | None, typer.Option(metavar="FPS", help="Pictures per second on the screen.")] = None

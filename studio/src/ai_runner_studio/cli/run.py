@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 EPILOG = (
     "Without --realtime nothing is lost: the input waits for the pipeline, as fast as that is. Live inputs (webcam, "
-    "rtsp, ...) cannot wait, there the newest frame wins; they, patterns and --loop need --frames or --duration."
+    "rtsp, ...) cannot wait, there the newest frame wins; they, patterns and --loop need --frames or --duration. "
+    "--route trickle implies --realtime: a relay waits for nobody."
     "\n\n"
     "Exit codes: 0 done, 1 failed, 2 wrong use, 130 ended by Ctrl-C. Unless it ends with 0, the file of --output is "
     "not touched. With --json the report is all there is on stdout, also of a run that failed."

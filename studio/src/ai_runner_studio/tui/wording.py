@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from . import figures
 
 if TYPE_CHECKING:
-    from runner.live.events import LoadPlan
+    from runner.live.events import LoadPlan, MetricsTaken, Route
 
     from ..snapshot import Load, Snapshot
 
@@ -24,6 +24,12 @@ _DOING = {
     "switch": "switching over",
     "stop old": "ending the old one",
     "memory back": "waiting for its memory to come back",
+}
+# hop -> its name in a row of hops that lie in order, and the shortest
+_HOPS = {
+    "relay, decode": ("relay, decode", "relay"),
+    "encode back": ("encode", "encode"),
+    "relay, decode back": ("relay, decode", "relay"),
 }
 
 
@@ -103,3 +109,19 @@ def standby(snapshot: Snapshot) -> str:
     elif news is not None and state == "ready" and news.memory_bytes:
         details = f", {news.kind} {figures.memory(news.memory_bytes)}"
     return f"standby {state}{details}"
+
+
+def route_of(snapshot: Snapshot) -> Route | None:
+    """Figures of the way by trickle; those of its end once the stream is over."""
+    ended = snapshot.ended.route if snapshot.ended is not None else None
+    return snapshot.metrics.route or ended
+
+
+def hop(name: str, *, short: bool = False) -> str:
+    """A hop's name in a row of all of them, in their order: ``relay, decode``, or ``relay``."""
+    return _HOPS.get(name, (name, name))[short]
+
+
+def codecs(metrics: MetricsTaken) -> str:
+    """What decodes and encodes: ``h264 → libx264``; "" where nothing does."""
+    return f"{metrics.decoder or '–'} → {metrics.encoder or '–'}" if metrics.decoder or metrics.encoder else ""

@@ -52,6 +52,11 @@ class Arrangement:
         """What is wrong, or was last."""
         return self._latest_report
 
+    @property
+    def _routed(self) -> bool:
+        """Whether frames go by trickle, which has a line of its own."""
+        return self._snapshot is not None and self._snapshot.route == "trickle"
+
     def choose(self, pane: str) -> None:
         """Bring a pane into view."""
         if pane in self._pinned():
@@ -101,6 +106,7 @@ class Arrangement:
         shown = {self.chosen, *pinned}
         for pane in _TITLES:
             screen.query_one(f"#{pane}").display = pane in shown
+        screen.query_one("#route-line").display = self._routed
         screen.query_one("#params-splitter").display = "params" in pinned
         screen.query_one("#metrics-splitter").display = "metrics" in pinned
         params_width, metrics_width = self._widths()
@@ -143,7 +149,7 @@ class Arrangement:
     def _picture_rows(self) -> int:
         """Rows of the pictures with their titles: about three fifths, never more than their width can fill."""
         size = self._screen.size
-        free = size.height - _FIXED_ROWS
+        free = size.height - _FIXED_ROWS - self._routed
         stream = self._snapshot.stream if self._snapshot else None
         shape = stream.height / stream.width if stream else 1.0
         aspect = self._screen.app.terminal.cell_aspect

@@ -19,6 +19,7 @@ _KEYS = (
         ("w", "keep weights when code changes, or do not"),
         ("space", "hold the input, or let it go on"),
         ("i", "another input: file, webcam, pattern, URL, sample"),
+        ("n", "frames by a local relay, as in production, or not"),
         ("e", "the latest error with its full traceback"),
         ("q", "quit; ctrl+c does too"),
     )),
@@ -59,6 +60,8 @@ _WORDS = (
     ("hand-over", "the old process ends first, where memory has no room for two; the last picture stays meanwhile"),
     ("p50, p95", "half, or 95 of 100, of the frames were out sooner"),
     ("dropped", "frames that gave way to newer ones; Metrics says why"),
+    ("trickle", "how frames travel in production. With n they are encoded, go by a relay on this machine to the "
+                "runner, and come back the same way; the line of hops says what each part takes"),
     ("DEGRADED", "input or output is slower than it should be"),
 )  # fmt: skip
 

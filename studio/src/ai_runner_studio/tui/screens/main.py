@@ -20,6 +20,7 @@ from ..widgets.metrics_line import MetricsLine
 from ..widgets.params import ParamsForm
 from ..widgets.previews import Previews
 from ..widgets.reloads import ReloadsPane
+from ..widgets.route_line import RouteLine
 from ..widgets.splitter import ColumnSplitter, SplitterDragged
 from ..widgets.tab_row import TabRow
 from .arrangement import TWO_COLUMNS, Arrangement
@@ -46,6 +47,7 @@ class MainScreen(ReloadVerbs):
         Binding("w", "keep_weights", "Weights", tooltip="Keep what initialize() built when code changes, or do not"),
         Binding("space", "pause", "Pause", tooltip="Hold the input, or let it go on"),
         Binding("i", "open_input", "Input", tooltip="Open another input"),
+        Binding("n", "route", "Route", tooltip="Frames by a local relay, there and back, or directly"),
         Binding("p", "preview_mode", "Preview", tooltip="Draw the pictures in the next way the terminal can do"),
         Binding("e", "error_detail", "Error", tooltip="The error with its full traceback"),
         Binding("l", "pane('log')", "Log", show=False),
@@ -72,6 +74,7 @@ class MainScreen(ReloadVerbs):
         yield Activity(id="activity")
         yield self.previews
         yield MetricsLine(id="metrics-line")
+        yield RouteLine(id="route-line")
         yield TabRow()
         with Horizontal(id="panes"):
             yield self.params
@@ -111,6 +114,7 @@ class MainScreen(ReloadVerbs):
         self._show_activity()
         self.previews.show_snapshot(snapshot, app.session.paused)
         self.show_metrics()
+        self.show_route()
         self.query_one(MetricsPane).show_snapshot(snapshot)
         self.log_pane.show_snapshot(snapshot)
         self.query_one(ReloadsPane).show_snapshot(snapshot)
@@ -129,6 +133,11 @@ class MainScreen(ReloadVerbs):
         """The line of figures, for its present width."""
         if self.snapshot is not None:
             self.query_one(MetricsLine).show_snapshot(self.snapshot)
+
+    def show_route(self) -> None:
+        """The line of hops, for its present width."""
+        if self.snapshot is not None:
+            self.query_one(RouteLine).show_snapshot(self.snapshot)
 
     def after_display(self) -> None:
         """Textual has updated the terminal; pictures beside its text may have to be drawn again."""
@@ -170,6 +179,15 @@ class MainScreen(ReloadVerbs):
             self.app.show_error(error, "Not paused")
         if self.snapshot is not None:
             await self.show_snapshot(self.snapshot)
+
+    @work(group="verbs")
+    async def action_route(self) -> None:
+        """Take frames by a local relay from now on, or directly again."""
+        session = self.app.session
+        by_trickle = session.settings.route != "trickle"
+        if await self._asked(session.set_route("trickle" if by_trickle else "direct"), "Not switched"):
+            way = "Frames go by a local relay, there and back." if by_trickle else "Frames go directly again."
+            self.notify(f"{way} The stream begins again.", timeout=4)
 
     def action_open_input(self) -> None:
         from .open_input import OpenInput

@@ -11,6 +11,7 @@ _NEEDED_LEAST = (
     "toggle_theme",
     "command_palette",
     "preview_mode",
+    "route",
     "keep_weights",
     "reload_whole",
     "error_detail",

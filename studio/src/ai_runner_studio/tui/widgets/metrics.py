@@ -10,16 +10,19 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
+from ...route import drops
 from .. import figures, wording
 
 if TYPE_CHECKING:
-    from runner.live.events import MetricsTaken
+    from runner.live.events import MetricsTaken, Route
 
     from ...snapshot import Snapshot
 
 _HISTORY = 120  # values kept for the lines of bars; about two minutes
 _TWO_COLUMNS = 72  # cells of width from which the figures stand beside the stages
 _NAME = 12
+_FAINT = "$foreground 60%"
+_HOPS = {"relay, decode": "relay there", "relay, decode back": "relay back"}  # no longer than `_NAME`
 
 
 class MetricsPane(VerticalScroll):
@@ -29,6 +32,7 @@ class MetricsPane(VerticalScroll):
         super().__init__(id="metrics", classes="pane")
         self._body = Static(id="metrics-body")
         self._metrics: MetricsTaken | None = None
+        self._route: Route | None = None
         self._reloading: list[Content] = []
         self._fps: deque[float] = deque(maxlen=_HISTORY)
         self._latency: deque[float] = deque(maxlen=_HISTORY)
@@ -38,12 +42,13 @@ class MetricsPane(VerticalScroll):
 
     def show_snapshot(self, snapshot: Snapshot) -> None:
         metrics, reloading = snapshot.metrics, _reloading(snapshot)
-        if (metrics, reloading) == (self._metrics, self._reloading):
+        route = wording.route_of(snapshot)
+        if (metrics, route, reloading) == (self._metrics, self._route, self._reloading):
             return
         if metrics != self._metrics and metrics.frames_in:
             self._fps.append(metrics.fps_out)
             self._latency.append(metrics.latency_ms.get("p50", 0.0))
-        self._metrics, self._reloading = metrics, reloading
+        self._metrics, self._route, self._reloading = metrics, route, reloading
         if metrics.frames_in:
             self._update()
 
@@ -55,11 +60,19 @@ class MetricsPane(VerticalScroll):
         if metrics is None or width < 20:
             return
         if width < _TWO_COLUMNS:
-            lines = [*self._figures(metrics, width), Content(), *_stages(metrics, width)]
+            lines = [*self._figures(metrics, width), Content(), *self._times(metrics, width)]
         else:
             half = width // 2 - 2
-            lines = _beside(_stages(metrics, half), self._figures(metrics, half), half)
+            lines = _beside(self._times(metrics, half), self._figures(metrics, half), half)
         self._body.update(Content("\n").join(lines))
+
+    def _times(self, metrics: MetricsTaken, width: int) -> list[Content]:
+        """The stages in the runner, and the hops of the way to it and back."""
+        stages = _bars(metrics.stages_ms, width) or [Content.styled("No frame has come through yet.", _FAINT)]
+        if self._route is None or not self._route.hops_ms:
+            return stages
+        hops = {_HOPS.get(hop, hop): median for hop, median in self._route.hops_ms.items()}
+        return [*_bars(hops, width), Content(), *stages]
 
     def _figures(self, metrics: MetricsTaken, width: int) -> list[Content]:
         bars = max(8, min(40, width - _NAME - 10))
@@ -72,6 +85,8 @@ class MetricsPane(VerticalScroll):
             _line("/".join(latency).replace("/p", "/"), times or "–"),
             _line("frames", f"{metrics.frames_in:,} in  {metrics.frames_out:,} out"),
         ]
+        if self._route is not None:
+            lines += _by_trickle(self._route, metrics)
         lines += _dropped(metrics)
         lines.append(_line("memory", f"{figures.memory(metrics.memory_bytes)}  cpu {metrics.cpu_percent:.0f}%"))
         if metrics.vram_bytes is not None:
@@ -80,24 +95,30 @@ class MetricsPane(VerticalScroll):
         return lines + self._reloading
 
 
-def _stages(metrics: MetricsTaken, width: int) -> list[Content]:
-    """One bar per stage, all on one scale."""
-    if not metrics.stages_ms:
-        return [Content.styled("No frame has come through yet.", "$foreground 60%")]
-    longest = max(metrics.stages_ms.values()) or 1.0
+def _by_trickle(route: Route, metrics: MetricsTaken) -> list[Content]:
+    lines = [_line("trickle", f"{route.sent:,} sent  {route.returned:,} back")]
+    if codecs := wording.codecs(metrics):
+        limit = f", ≤ {metrics.max_fps:g} fps" if metrics.max_fps else ""
+        lines.append(_line("codecs", codecs + limit))
+    return lines
+
+
+def _bars(times_ms: dict[str, float], width: int) -> list[Content]:
+    """One bar per name, all on one scale."""
+    longest = max(times_ms.values(), default=0.0) or 1.0
     cells = max(6, width - _NAME - 12)
     return [
         Content.assemble(
-            (f"{stage:<{_NAME}}", "$foreground 60%"),
+            (f"{name:<{_NAME}}", _FAINT),
             (figures.bar(value / longest, cells), "$primary"),
             f"{figures.milliseconds(value):>7} ms",
         )
-        for stage, value in metrics.stages_ms.items()
+        for name, value in times_ms.items()
     ]
 
 
 def _dropped(metrics: MetricsTaken) -> list[Content]:
-    reasons = {reason: number for reason, number in metrics.dropped.items() if number}
+    reasons = {reason: number for reason, number in drops(metrics).items() if number}
     if not reasons:
         return [_line("dropped", "none")]
     return [
@@ -116,9 +137,7 @@ def _reloading(snapshot: Snapshot) -> list[Content]:
 
 
 def _line(name: str, value: str, bars: str = "", style: str = "$foreground") -> Content:
-    return Content.assemble(
-        (f"{name:<{_NAME}}", "$foreground 60%"), (value, style), (f"  {bars}" if bars else "", "$secondary")
-    )
+    return Content.assemble((f"{name:<{_NAME}}", _FAINT), (value, style), (f"  {bars}" if bars else "", "$secondary"))
 
 
 def _beside(left: list[Content], right: list[Content], width: int) -> list[Content]:

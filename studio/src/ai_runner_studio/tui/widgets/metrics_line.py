@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from textual.content import Content
 
+from ...route import drops
 from .. import figures
 from .line import SplitLine
 from .splitter import Draggable
@@ -42,9 +43,10 @@ class MetricsLine(SplitLine, Draggable):
 
 def _parts(metrics: MetricsTaken, gap: str, dropped_name: str) -> list[Content]:
     latency = metrics.latency_ms
-    dropped = sum(metrics.dropped.values())
-    # That frames are not worked on while the pipeline loads is as it should be.
-    unwanted = dropped - metrics.dropped.get("loading", 0)
+    reasons = drops(metrics)
+    dropped = sum(reasons.values())
+    # That frames are not worked on while the pipeline loads is as it should be, and so is the limit of a rate.
+    unwanted = dropped - reasons.get("loading", 0) - reasons.get("rate", 0)
     slow = metrics.fps_in > 1 and metrics.fps_out < 0.8 * metrics.fps_in
     parts = [
         Content.assemble(

@@ -129,7 +129,8 @@ def _input_title(snapshot: Snapshot, paused: bool) -> tuple[Content, Content]:
 def _output_title(snapshot: Snapshot) -> tuple[Content, Content]:
     title = Content.styled("Output", "bold")
     if snapshot.serving is not None:
-        title = Content.assemble(title, (f"  revision {snapshot.serving}", "$foreground 60%"))
+        way = ", back by trickle" if snapshot.route == "trickle" else ""
+        title = Content.assemble(title, (f"  revision {snapshot.serving}{way}", "$foreground 60%"))
     if snapshot.stream is not None and snapshot.stream.sink:
         return title, Content.styled(f"→ {snapshot.stream.sink}", "$foreground 60%")
     return title, Content()

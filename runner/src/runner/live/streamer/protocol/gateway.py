@@ -42,6 +42,11 @@ class Gateway:
         self._input: TrickleInput | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
+    @property
+    def source_drops(self) -> int:
+        """Pictures of the source that gave way before they could be sent."""
+        return self._local.statistics.dropped.get("source", 0)
+
     async def open(self, width: int, height: int) -> SourceInfo:
         """Open source and sink. The source's pictures keep their own size: scaling is the runner's.
 

@@ -79,13 +79,13 @@ class RouteProtocol(TrickleProtocol):
 
     @property
     def route(self) -> Route:
-        sent, returned = self._gateway.sent, self._gateway.returned
+        sent, returned, unsent = self._gateway.sent, self._gateway.returned, self._gateway.source_drops
         return Route(
             hops_ms=self._hops.medians_ms(),
             total_ms=self._hops.percentiles_ms(),
-            sent=sent.frames_in,
+            sent=sent.frames_in + unsent,
             returned=returned.frames_in,
-            dropped=dict(Counter(sent.dropped) + Counter(returned.dropped)),
+            dropped=dict(Counter(sent.dropped) + Counter(returned.dropped) + Counter(source=unsent)),
         )
 
     async def finish(self) -> None:
