@@ -58,6 +58,15 @@ class TestWhole:
             assert sounds[0].timestamp == pytest.approx(SECOND, abs=3000)
 
     @pytest.mark.parametrize("audio", ["aac", "libopus"])
+    def test_many_pieces_of_sound_in_one_packet_all_come_out(self, audio: str) -> None:
+        """As muxers pack it by default: only the first piece of a packet says its time."""
+        parts = streams.make_stream(_times(60), audio=audio, muxer={"pes_payload_size": "2930"})
+        sounds = streams.decode(_join(parts)).sounds
+        assert sum(sound.nb_samples for sound in sounds) == pytest.approx(2 * 48_000, rel=0.05)
+        ends = [sound.timestamp + sound.nb_samples * SECOND // sound.rate for sound in sounds]
+        assert [sound.timestamp for sound in sounds[1:]] == pytest.approx(ends[:-1], abs=2)
+
+    @pytest.mark.parametrize("audio", ["aac", "libopus"])
     def test_sound_alone(self, audio: str) -> None:
         decoded = streams.decode(_join(streams.make_stream(_times(60), video=None, audio=audio)))
         assert not decoded.pictures

@@ -90,6 +90,7 @@ class InputDecoder:
         self._picture_ticks = round(CLOCK_HZ / (max_fps or MAX_FPS))
         self._hardware: Hardware = hardware
         self._on_open = on_open
+        self._sound_end: Fraction | None = None  # of the latest piece, on the stream's clock
         self._budget_used = 0
         self._last_restart_s = 0.0
 
@@ -146,6 +147,7 @@ class InputDecoder:
             forgiving="one",
         )
         self.audio, self.codec, self.decoder = tracks.audio, tracks.codec, None
+        self._sound_end = None
         if video is not None:
             context = video.codec_context
             context.flags |= Flags.low_delay
@@ -213,9 +215,13 @@ class InputDecoder:
         return None if pixels is None else RawFrame(pixels, pts, _TIME_BASE)
 
     def _sound(self, frame: av.AudioFrame, tracks: Tracks) -> AudioFrame | None:
+        if frame.pts is None and self._sound_end is not None:
+            # Only the first piece of a PES packet has a time; one packet may hold a third of a second of AAC.
+            frame.pts, frame.time_base = round(self._sound_end), _TIME_BASE
         sound = tracks.sound(frame)
         if sound is None:
             return None
+        self._sound_end = sound.timestamp + Fraction(sound.nb_samples * CLOCK_HZ, sound.rate)
         pts = self._timeline.place("audio", sound.timestamp, sound.nb_samples * CLOCK_HZ // sound.rate)
         if pts is None:
             return None
