@@ -49,6 +49,7 @@ class HostProcess:
         self.client = httpx.Client(
             transport=httpx.HTTPTransport(uds=self.url.removeprefix("unix:")) if unix else None,
             base_url="http://host" if unix else self.url,
+            headers={"accept": "application/json"},
             timeout=PATIENCE_S,
         )
 

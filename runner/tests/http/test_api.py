@@ -125,6 +125,12 @@ class TestParams:
         assert field in detail["msg"]
         assert host.client.get("/api/status").json()["inference_status"]["last_params"]["gain"] == 0.5
 
+    def test_the_network_is_told_in_text(self, host: HostProcess) -> None:
+        answer = httpx.post(f"{host.url}/api/params", json={"gain": 9}, timeout=PATIENCE_S)
+        assert answer.status_code == 400
+        assert answer.text.startswith("Error updating params: ")
+        assert "gain" in answer.text
+
     @pytest.mark.parametrize("body", [b"{", b"[1]", b"7", b""])
     def test_what_is_no_object_is_refused(self, host: HostProcess, body: bytes) -> None:
         answer = host.client.post("/api/params", content=body, headers={"content-type": "application/json"})

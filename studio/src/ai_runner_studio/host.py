@@ -41,6 +41,7 @@ class Host:
         self._client = httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(uds=str(folder.socket)),
             base_url="http://host",
+            headers={"accept": "application/json"},
             timeout=REQUEST_LIMIT_S,
         )
 

@@ -71,7 +71,9 @@ class HostClient:
         if self._session is None:
             # A new connection for each request: the host that kept one open may have died since.
             connector = aiohttp.UnixConnector(self._socket, force_close=True)
-            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+            self._session = aiohttp.ClientSession(
+                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), headers={"Accept": "application/json"}
+            )
         limit = aiohttp.ClientTimeout(total=limit_s)
         try:
             async with self._session.request(method, f"http://host{path}", json=body, timeout=limit) as answer:

@@ -18,11 +18,14 @@ from ... import __version__
 from ...errors import ParamsError, RunnerError
 from ..events import encode
 from ..host import RunnerHost
+from ..plain_json import plain_json
 from ..process.revision import LoadRequest
 from ..process.status import PipelineStatus
 from ..streamer.protocol.protocol import Policy, ProtocolName, StreamRequest
 
 START_ROUTE = "/api/live-video-to-video"
+PARAMS_ROUTE = "/api/params"
+_SAID_AS_TEXT = {START_ROUTE: "Error starting stream", PARAMS_ROUTE: "Error updating params"}
 KEEPALIVE_S = 5.0  # a comment on a silent event stream, so that either end notices a dead connection
 
 
@@ -89,16 +92,17 @@ def create_api(host: RunnerHost, protocol: ProtocolName = "trickle") -> FastAPI:
 
 
 def _network_routes(app: FastAPI, host: RunnerHost, protocol: ProtocolName) -> None:
-    @app.get("/api/status")
-    async def status() -> PipelineStatus:
-        return host.guardian.status()
+    @app.get("/api/status", response_model=PipelineStatus)
+    async def status() -> Response:
+        # Not the framework's way: what a pipeline has said, such as the name of a file, may be no UTF-8.
+        return Response(plain_json(host.guardian.status().model_dump(mode="json")), media_type="application/json")
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
         text = host.metrics.render() if host.metrics is not None else b""
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    @app.post("/api/params")
+    @app.post(PARAMS_ROUTE)
     async def params(body: dict[str, Any]) -> PlainTextResponse:
         await host.set_params(body)
         return PlainTextResponse("Params updated successfully")
@@ -176,17 +180,22 @@ async def _server_sent(host: RunnerHost) -> AsyncIterator[str]:
 
 
 def _refuse(request: Request, error: Exception) -> JSONResponse | PlainTextResponse:
-    """A mistake of the caller, in words; the network's own routes answer as text."""
+    """A mistake of the caller, in words."""
     refused = error.refused if isinstance(error, ParamsError) else {}
-    if request.url.path == START_ROUTE:
-        return PlainTextResponse(f"Error starting stream: {error}", status_code=400)
-    detail = {"msg": str(error), "kind": type(error).__name__, "refused": refused}
-    return JSONResponse({"detail": detail}, status_code=400)
+    return _refusal(request, str(error), type(error).__name__, refused, 400)
 
 
 def _refuse_body(request: Request, error: Exception) -> JSONResponse | PlainTextResponse:
     assert isinstance(error, RequestValidationError)
     problems = [f"{'.'.join(str(part) for part in item['loc'][1:])}: {item['msg']}" for item in error.errors()]
-    if request.url.path == START_ROUTE:
-        return PlainTextResponse(f"Error starting stream: {'; '.join(problems)}", status_code=400)
-    return JSONResponse({"detail": {"msg": "; ".join(problems), "kind": "BadRequest", "refused": {}}}, status_code=422)
+    return _refusal(request, "; ".join(problems), "BadRequest", {}, 422)
+
+
+def _refusal(
+    request: Request, message: str, kind: str, refused: dict[str, str], code: int
+) -> JSONResponse | PlainTextResponse:
+    """The network's own routes answer with text and 400 (contract part 4), to whoever does not ask for JSON."""
+    said = _SAID_AS_TEXT.get(request.url.path)
+    if said is not None and (request.url.path == START_ROUTE or "json" not in request.headers.get("accept", "")):
+        return PlainTextResponse(f"{said}: {message}", status_code=400)
+    return JSONResponse({"detail": {"msg": message, "kind": kind, "refused": refused}}, status_code=code)
