@@ -111,6 +111,15 @@ class TestVideo:
             await asyncio.wait_for(watching, 20)
         assert seen.numbers == list(range(len(seen.numbers)))
 
+    async def test_status_says_what_decodes_and_encodes_it(self, host: HostProcess) -> None:
+        async with started(host) as (session, _):
+            publishing = asyncio.create_task(session.publish(10_000))
+            status = await asyncio.to_thread(host.until, lambda s: s.get("media", {}).get("encoder"))
+            publishing.cancel()
+            await asyncio.gather(publishing, return_exceptions=True)
+        assert status["media"] == {"decoder": "h264", "encoder": "libx264", "max_fps": 24.0}
+        assert "media" not in await asyncio.to_thread(host.until, lambda s: s["state"] == "OFFLINE")
+
     async def test_thirty_a_second_become_twenty_four(self, host: HostProcess) -> None:
         async with started(host) as (session, _):
             seen = Seen()

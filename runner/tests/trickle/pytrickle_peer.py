@@ -1,5 +1,7 @@
 """A process that publishes or subscribes with PyPI's pytrickle: ``pytrickle_peer.py FOLDER publish|subscribe URL COUNT``.
 
+With a folder in the place of COUNT it publishes the files in it, in the order of their names.
+
 The package itself imports torch, OpenCV and an old PyAV. Its two clients need none of them, so they are
 imported without the package's own ``__init__``.
 """
@@ -28,21 +30,28 @@ def content(seq: int) -> bytes:
     return hashlib.sha256(str(seq).encode()).digest() * (1 + seq * 997)
 
 
-async def publish(folder: str, url: str, count: int) -> None:
+def contents(what: str) -> list[bytes]:
+    return [content(seq) for seq in range(int(what))] if what.isdigit() else files(Path(what))
+
+
+def files(folder: Path) -> list[bytes]:
+    return [path.read_bytes() for path in sorted(folder.iterdir())]
+
+
+async def publish(folder: str, url: str, what: str) -> None:
     publisher = module(folder, "publisher").TricklePublisher(url, "video/mp2t")
     async with publisher:
-        for seq in range(count):
+        for seq, data in enumerate(contents(what)):
             async with await publisher.next() as segment:
-                data = content(seq)
                 for start in range(0, len(data), 32 * 1024):
                     await segment.write(data[start : start + 32 * 1024])
             print(json.dumps({"seq": seq}), flush=True)
             await asyncio.to_thread(sys.stdin.readline)  # its close cancels what has not gone out yet
 
 
-async def subscribe(folder: str, url: str, count: int) -> None:
+async def subscribe(folder: str, url: str, count: str) -> None:
     async with module(folder, "subscriber").TrickleSubscriber(url, start_seq=0) as subscriber:
-        for _ in range(count):
+        for _ in range(int(count)):
             segment = await subscriber.next()
             if segment is None:
                 break
@@ -54,4 +63,4 @@ async def subscribe(folder: str, url: str, count: int) -> None:
 
 if __name__ == "__main__":
     role = {"publish": publish, "subscribe": subscribe}[sys.argv[2]]
-    asyncio.run(role(sys.argv[1], sys.argv[3], int(sys.argv[4])))
+    asyncio.run(role(sys.argv[1], sys.argv[3], sys.argv[4]))

@@ -17,6 +17,9 @@ import pytest
 from runner.live.trickle import TricklePublisher, TrickleSubscriber
 from runner.live.trickle.relay import TrickleRelay
 
+from ..http.infer_process import running
+from ..http.network import Seen, network
+from ..unit.media import streams
 from .pytrickle_peer import content
 from .wire import until
 
@@ -85,3 +88,33 @@ async def test_we_publish_and_pytrickle_subscribes(relay: TrickleRelay, pytrickl
             await segment.done()
             assert await told(process) == {"seq": seq, "sha256": hashlib.sha256(content(seq)).hexdigest()}
         await publisher.close()  # which ends its loop: one more segment was wanted
+
+
+async def test_the_runner_processes_what_pytrickle_publishes(tmp_path: Path, pytrickle: Path) -> None:
+    clip = tmp_path / "clip"
+    clip.mkdir()
+    parts = streams.make_stream(
+        [90_000 + number * 3750 for number in range(72)], size=(320, 240), key_every=24, audio="aac"
+    )
+    for second in range(3):
+        (clip / f"{second}.ts").write_bytes(b"".join(parts[24 * second : 24 * (second + 1) if second < 2 else None]))
+    with running(tmp_path, "--http-port", "0", "--pipeline", "noop") as host:
+        host.wait_ready()
+        async with network() as session:
+            answer = await asyncio.to_thread(
+                host.client.post, "/api/live-video-to-video", json={**session.urls, "request_id": "r1"}
+            )
+            assert answer.status_code == 200
+            seen = Seen()
+            watching = asyncio.create_task(session.watch(seen, (320, 240)))
+            await session.wait_for_reader()
+            async with peer(pytrickle, "publish", session.urls["subscribe_url"], str(clip)) as process:
+                for seq in range(3):
+                    assert await told(process) == {"seq": seq}
+                    await until(lambda seq=seq: len(seen.numbers) >= 24 * seq + 20, ANSWER_LIMIT_S)  # type: ignore[misc]
+                    assert process.stdin is not None
+                    process.stdin.write(b"go on\n")
+            session.relay.close_channel(session.name)  # pytrickle leaves it open
+            await asyncio.wait_for(watching, ANSWER_LIMIT_S)
+        assert len(seen.pts) == 72
+        assert [after - before for before, after in zip(seen.pts, seen.pts[1:], strict=False)] == [3750] * 71

@@ -79,6 +79,8 @@ class RunnerHost:
 
     async def close(self) -> None:
         """End stream and process. Safe to call twice."""
+        for task in self._tasks:  # what would begin a stream anew, above all
+            task.cancel()
         await self.streamer.close()
         await self.guardian.close()
         self.hub.close()
@@ -141,12 +143,23 @@ class RunnerHost:
             StreamError: it cannot be begun.
         """
         async with self._changing:
+            self._check_addresses(request)
             wanted = params or dict(self.guardian.spec.initial_params)
             if self.streamer.request is not None and _size(wanted, self._input_size()) != self._input_size():
                 await self.streamer.stop()
             if params or not self.guardian.has_initial_params:
                 await self.guardian.update_params(wanted)
             return await self._start_stream(request)
+
+    def _check_addresses(self, request: StreamRequest) -> None:
+        """Look at a stream's URLs before anything is changed for it.
+
+        Raises:
+            AddressError: one is none, or not allowed.
+        """
+        if request.protocol == "trickle":
+            for url in filter(None, (request.source, request.sink, request.control_url, request.events_url)):
+                self._trickle_options().addresses.check(url)
 
     def _new_protocol(self, request: StreamRequest) -> StreamProtocol:
         if request.protocol == "local":

@@ -24,8 +24,8 @@ from starlette.exceptions import HTTPException
 
 from ..errors import ParamsError, RunnerError
 from ..live.log import mask, request_ids
+from ..live.params_limit import check_params
 from ..live.trickle.address import StreamAddresses
-from ..routes.params_limit import check_params
 from .caller import CONTROL_HEADER, ID_HEADER, ROUTE_HEADER, TOKEN_HEADER, SessionCaller, SessionError
 from .live_runner import LiveRunner
 

@@ -14,10 +14,10 @@ from pydantic import BaseModel, Field
 
 from ..errors import ParamsError, ProcessError, StreamError
 from ..live.log import AUTH_TOKEN_ENV, request_ids
+from ..live.params_limit import check_params
 from ..live.trickle.address import shown
 from ..pipelines.live_video_to_video import LiveVideoToVideoPipeline, NotReadyError
 from .answers import HTTPError, HTTPValidationError, problem
-from .params_limit import check_params
 
 logger = logging.getLogger(__name__)
 router = APIRouter()

@@ -8,7 +8,7 @@ from typing import Any
 from ..log import mask
 from .outputs import FrameRate
 from .state import Facts, PipelineState
-from .status import PipelineStatus, now_ms, params_hash
+from .status import MediaStatus, PipelineStatus, now_ms, params_hash
 
 _NEVER = float("-inf")
 
@@ -19,11 +19,13 @@ class Health:
     Attributes:
         state: as it was last set; `set_state` returns what it was before.
         restarts: of the process, so far.
+        media: of the running stream of the network, None without one.
     """
 
     def __init__(self, pipeline: str) -> None:
         self.state = PipelineState.LOADING
         self.restarts = 0
+        self.media: MediaStatus | None = None
         self._pipeline = pipeline
         self._status = PipelineStatus(pipeline=pipeline, start_time=now_ms())
         self._began_at = self._loaded_at = self._stream_at = time.monotonic()
@@ -97,6 +99,7 @@ class Health:
         """What `/api/status` answers."""
         status = self._status.model_copy(deep=True)
         status.state = self.state
+        status.media = self.media
         status.input_status.fps = round(inputs.fps, 2)
         status.inference_status.fps = round(outputs.fps, 2)
         to_epoch_s = time.time() - time.monotonic()

@@ -240,9 +240,11 @@ class PipelineProcess:
     async def _first_of(self, event: asyncio.Event) -> None:
         while not event.is_set():
             waits = [asyncio.ensure_future(event.wait()), asyncio.ensure_future(self._exited.wait())]
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            for wait in waits:
-                wait.cancel()
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
             if self.exit is not None:
                 raise ProcessError(f"pipeline process {self.exit.reason}")
 

@@ -7,7 +7,7 @@ import json
 import time
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SerializerFunctionWrapHandler, model_serializer
 
 from .state import PipelineState
 
@@ -44,8 +44,16 @@ class InferenceStatus(BaseModel):
     restart_count: int = 0
 
 
+class MediaStatus(BaseModel):
+    """What decodes and encodes a stream of the network, and how many pictures per second it lets in (None: all)."""
+
+    decoder: str = ""
+    encoder: str = ""
+    max_fps: float | None = None
+
+
 class PipelineStatus(BaseModel):
-    """The guardian's report."""
+    """The guardian's report. `media` is there only while a stream of the network runs."""
 
     type: Literal["status"] = "status"
     pipeline: str
@@ -54,3 +62,12 @@ class PipelineStatus(BaseModel):
     last_state_update_time: int | None = None
     input_status: InputStatus = InputStatus()
     inference_status: InferenceStatus = InferenceStatus()
+    media: MediaStatus | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_media(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The network knows no such field: it is left out where it says nothing."""
+        fields: dict[str, Any] = serialize(self)
+        if fields["media"] is None:
+            del fields["media"]
+        return fields

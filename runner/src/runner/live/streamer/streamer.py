@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ...errors import ParamsError, ProcessError, RunnerError, SinkError, SourceError
 from ..events import Event, MetricsTaken, PipelineWarned, StreamEnded, StreamStarted, TapOpened
+from ..params_limit import check_params
 from ..process.guardian import ProcessGuardian
 from ..process.memory import ProcessMemory
 from ..process.overlay import LoadingPicture
 from ..process.ring import TapWriter
+from ..process.status import MediaStatus
 from ..trickle.frame import AudioFrame, RawFrame
 from .metrics import StreamMetrics
-from .protocol.burst import Burst
+from .protocol.burst import LEEWAY_S, Burst
 from .protocol.protocol import ProtocolStatistics, SourceInfo, StreamProtocol, StreamRequest
 from .reporter import StreamReporter
+from .to_its_end import to_its_end
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,8 +88,12 @@ class PipelineStreamer:
         if not self._can_open_beside(request):
             await self.stop()
         protocol.on_return(lambda frame: self._tap("output", frame))
-        info = await protocol.open(width, height)
-        await self.stop()
+        try:
+            info = await protocol.open(width, height)
+            await self.stop()
+        except BaseException:
+            await to_its_end(protocol.close())
+            raise
         self._protocol, self.request, self._size = protocol, request, (width, height)
         protocol.pause(self.paused)
         self._reporter = StreamReporter(self._guardian, protocol.tell)
@@ -101,14 +108,21 @@ class PipelineStreamer:
         return running is not None and running.source != request.source and not (running.sink or request.sink)
 
     async def stop(self) -> None:
-        """End the running stream at once, if there is one; an unfinished file is not kept."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            if self._protocol is not None:  # cancelled before it had come to begin
-                await self._protocol.close()
-                self._ended("stopped", "")
+        """End the running stream at once, if there is one; an unfinished file is not kept.
+
+        Whoever asks while it is ending waits for the same end; who gives up waiting does not cut it short.
+        """
+        task = self._task
+        if task is None:
+            return
+        task.cancel()
+        await asyncio.wait([task])
+        if self._task is not task:
+            return
+        self._task = None
+        if self._protocol is not None:  # cancelled before it had come to begin
+            await to_its_end(self._protocol.close())
+            self._ended("stopped", "")
 
     async def close(self) -> None:
         """`stop`, and free everything. Safe to call twice."""
@@ -176,11 +190,7 @@ class PipelineStreamer:
             logging.exception("stream failed")
             error, kind = f"{type(failure).__name__}: {failure}", "source"
         finally:
-            for task in (egress, ingress, *beside):
-                task.cancel()
-            await asyncio.gather(egress, ingress, *beside, return_exceptions=True)
-            with contextlib.suppress(asyncio.CancelledError):
-                await protocol.close()
+            await to_its_end(_end([egress, ingress, *beside], protocol))
             self._ended(error, kind)
 
     def _ended(self, error: str, kind: ErrorKind) -> None:
@@ -216,9 +226,20 @@ class PipelineStreamer:
             elif protocol.bursts and burst.lasts(frame) and self._guardian.takes_frames:
                 with contextlib.suppress(ProcessError):  # told by the guardian, which sees to it
                     await self._guardian.board.send(frame)
-            elif not self._guardian.board.offer(frame):
-                await self._show_loading(frame, protocol)
+            else:
+                if protocol.bursts:
+                    await self._leeway()
+                if not self._guardian.board.offer(frame):
+                    await self._show_loading(frame, protocol)
             self._tap("input", frame)  # last: its copy is not the pipeline's business
+
+    async def _leeway(self) -> None:
+        """Let the pictures before it pass, at both ends of the pipeline, if that is a matter of a moment."""
+        until, outputs = time.monotonic() + LEEWAY_S, self._guardian.board.outputs
+        while (process := self._guardian.process) is not None and time.monotonic() < until:
+            if not process.waiting and outputs.waiting < 2:
+                return
+            await asyncio.sleep(0.001)
 
     async def _reports(self) -> None:
         assert self._reporter is not None
@@ -228,6 +249,7 @@ class PipelineStreamer:
         """Params that come along with the stream; a refusal is told the same way back."""
         async for params in protocol.control():
             try:
+                check_params(params)
                 self.check_size(params)
                 await self._guardian.update_params(params)
             except RunnerError as error:
@@ -314,6 +336,8 @@ class PipelineStreamer:
         dropped = guardian.board.drops()
         statistics = self._protocol.statistics if self._protocol is not None else ProtocolStatistics()
         dropped += Counter(statistics.dropped)
+        media = MediaStatus(decoder=statistics.decoder, encoder=statistics.encoder, max_fps=statistics.max_fps)
+        guardian.health.media = media if self._protocol is not None and self._protocol.bursts else None
         return MetricsTaken(
             fps_in=round(guardian.board.inputs.fps, 1),
             fps_out=round(guardian.board.outputs.rate.fps, 1),
@@ -333,6 +357,13 @@ class PipelineStreamer:
             max_fps=statistics.max_fps,
             route=self._protocol.route if self._protocol is not None else None,
         )
+
+
+async def _end(tasks: list[asyncio.Task[None]], protocol: StreamProtocol) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await protocol.close()
 
 
 def _started(request: StreamRequest, info: SourceInfo, width: int, height: int) -> StreamStarted:

@@ -165,10 +165,12 @@ class Post:
         if self.taken:
             await asyncio.sleep(delay_s)
             return
+        # Not wait_for: before Python 3.12 it loses a cancellation that comes together with the event.
+        awaited = asyncio.ensure_future(self._awaited.wait())
         try:
-            await asyncio.wait_for(self._awaited.wait(), delay_s * _WAITING_DELAYS)
-        except asyncio.TimeoutError:
-            pass
+            await asyncio.wait([awaited], timeout=delay_s * _WAITING_DELAYS)
+        finally:
+            awaited.cancel()
 
     async def _request(self) -> str | None:
         """One request: None when that settled it, else why it failed."""

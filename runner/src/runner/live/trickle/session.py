@@ -90,6 +90,10 @@ def cause(error: BaseException) -> str:
     """Why a request failed, in few words and without its URL."""
     if isinstance(error, asyncio.TimeoutError):
         return "no connection, or no answer, in time"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"its certificate is signed by nobody who is known here; without {VERIFY_TLS_ENV} it would be taken"
+    if isinstance(error, aiohttp.ClientSSLError):
+        return "no TLS connection came about: is it http?"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the server closed the connection"
     if isinstance(error, OSError) and error.errno and error.errno > 0:

@@ -7,6 +7,9 @@ import time
 from ...trickle.frame import RawFrame
 
 LENGTH_S = 2.0  # of presentation time: one segment
+# Later on networks bring some pictures late and then several at once. So long one waits for the one before it to be
+# taken, less than the interval at which they come: what has come late is worked off, and no delay builds up.
+LEEWAY_S = 0.015
 LIMIT_S = 3.0  # real time; a pipeline that has not worked it off by then will not
 
 

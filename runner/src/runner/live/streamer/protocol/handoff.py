@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections import deque
 
@@ -33,20 +34,22 @@ class Handoff:
         self._ended = False
         self._error: BaseException | None = None
 
-    def put(self, item: RawFrame | AudioFrame, *, wait: bool = False) -> RawFrame | None:
+    def put(self, item: RawFrame | AudioFrame, *, wait_s: float = 0.0) -> RawFrame | None:
         """Called by the thread. The picture that had to give way, None if there was none.
 
         A closed handoff takes nothing, and never blocks.
 
         Args:
-            wait: for room, whatever the policy is.
+            wait_s: for room, before something gives way; ``math.inf``: nothing does.
         """
         replaced = None
         with self._room:
             if isinstance(item, RawFrame):
-                if wait or self._policy == "lossless":
+                if self._policy == "lossless" or wait_s == math.inf:
                     self._room.wait_for(lambda: self._closed or self._pictures < _LOSSLESS_DEPTH)
-                elif self._pictures and not self._closed:
+                elif wait_s:
+                    self._room.wait_for(lambda: self._closed or not self._pictures, wait_s)
+                if self._policy == "newest" and wait_s < math.inf and self._pictures and not self._closed:
                     replaced = next(waiting for waiting in self._items if isinstance(waiting, RawFrame))
                     self._items = deque(waiting for waiting in self._items if waiting is not replaced)
                     self._pictures -= 1

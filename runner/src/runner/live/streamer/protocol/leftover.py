@@ -30,10 +30,12 @@ class Leftover:
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / _FILE
+        self._running: set[str] = set()  # what the stream of this host writes to
 
     def remember(self, request: StreamRequest) -> None:
         """A stream begins."""
         urls = [url for url in (request.sink, request.events_url) if url]
+        self._running = set(urls)
         part = self._file.with_suffix(".part")
         with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             json.dump(urls, file)
@@ -41,6 +43,7 @@ class Leftover:
 
     def forget(self) -> None:
         """It is over, and has closed them itself."""
+        self._running = set()
         self._file.unlink(missing_ok=True)
 
     async def close_channels(self, options: TrickleOptions) -> None:
@@ -49,9 +52,11 @@ class Leftover:
             urls = json.loads(self._file.read_text())
         except (OSError, ValueError):
             urls = []
+        urls = [url for url in urls if url not in self._running]
         if urls:
             await asyncio.gather(*(_delete(url, options) for url in urls))
-        self.forget()
+        if not self._running:  # else a stream has begun meanwhile, and the file is about that one
+            self.forget()
 
 
 async def _delete(url: str, options: TrickleOptions) -> None:

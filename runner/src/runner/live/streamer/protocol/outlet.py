@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from ....errors import ChannelGone, TrickleError
+from ....errors import AddressError, ChannelGone, StreamError, TrickleError
 from .protocol import ProtocolStatistics
 
 if TYPE_CHECKING:
@@ -44,13 +44,14 @@ class Outlet:
 
     def __init__(self, publisher: TricklePublisher, statistics: ProtocolStatistics, began: Callable[[], None]) -> None:
         """`began`: called once, on the loop, when the first bytes are on their way."""
-        self.error: TrickleError | None = None
+        self.error: StreamError | None = None
         self._publisher = publisher
         self._statistics = statistics
         self._began = began
         self._loop = asyncio.get_running_loop()
         self._items: deque[tuple[OutgoingSegment, bytes | None]] = deque()
-        self._waiting_bytes = 0
+        self._put_bytes = 0  # by the encoder's thread, and this one on the loop: neither counts for the other
+        self._taken_bytes = 0
         self._arrived = asyncio.Event()
         self._finishing = False
         self._writing: tuple[OutgoingSegment, SegmentWriter] | None = None
@@ -63,12 +64,12 @@ class Outlet:
     def put(self, segment: OutgoingSegment, data: bytes | None) -> None:
         """Called by the encoder's thread: `data` of a segment, or None at its end."""
         if data is not None:
-            if self._waiting_bytes > _LIMIT_BYTES and not segment.cut:
+            if self._put_bytes - self._taken_bytes > _LIMIT_BYTES and not segment.cut:
                 segment.cut = True
                 self._statistics.drop("publisher")
             if segment.cut or self.error is not None:
                 return
-            self._waiting_bytes += len(data)
+            self._put_bytes += len(data)
         self._items.append((segment, data))
         self._wake()
 
@@ -99,11 +100,12 @@ class Outlet:
                     await self._arrived.wait()
                 continue
             segment, data = self._items.popleft()
-            self._waiting_bytes -= len(data or b"")
+            self._taken_bytes += len(data or b"")
             try:
                 await self._write(segment, data)
-            except ChannelGone as error:
+            except (ChannelGone, AddressError) as error:
                 self.error = error
+                self._items.clear()
                 return
             except TrickleError:
                 # The publisher has told and counted it: this segment is lost, the next one begins anew.

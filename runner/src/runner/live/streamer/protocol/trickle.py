@@ -14,7 +14,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ....errors import RunnerError, TrickleError
+from ....errors import AddressError, ChannelGone, RunnerError, StreamError, TrickleError
+from ...plain_json import plain_json
 from ...trickle.address import StreamAddresses, shown
 from ...trickle.frame import AudioFrame, RawFrame
 from .protocol import ProtocolStatistics, SourceInfo, StreamProtocol, StreamRequest
@@ -153,15 +154,11 @@ class TrickleProtocol(StreamProtocol):
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        source, output, events, session = self._input, self._output, self._events, self._session
+        parts = [part for part in (self._input, self._output, self._events) if part is not None]
+        session = self._session
         self._input = self._output = self._events = self._session = None
-        if source is not None:
-            await source.close()
-        if output is not None:
-            await output.close()
-        if events is not None:  # last: what is told of the end is to get out
-            await events.close()
+        # At the same time: with a server that has fallen silent each of them takes all of its time.
+        await asyncio.gather(*self._tasks, *(part.close() for part in parts), return_exceptions=True)
         if session is not None:
             await session.close()
 
@@ -183,7 +180,7 @@ class TrickleProtocol(StreamProtocol):
                 if self._params.full():
                     self._params.get_nowait()
                 self._params.put_nowait(params)
-        except TrickleError as error:
+        except StreamError as error:
             logger.warning("params can no longer be read: %s", error)
         finally:
             await channel.close()
@@ -195,10 +192,13 @@ class EventsChannel:
     def __init__(self, publisher: TricklePublisher) -> None:
         self._publisher = publisher
         self._events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        self._over = False
         self._task = asyncio.create_task(self._publish())
 
     def put(self, event: dict[str, Any]) -> None:
-        """Publish it soon."""
+        """Publish it soon; nothing happens once the channel is gone."""
+        if self._over:
+            return
         if self._events.qsize() >= EVENTS_KEPT:
             self._events.get_nowait()
         self._events.put_nowait(event)
@@ -216,9 +216,13 @@ class EventsChannel:
         while (event := await self._events.get()) is not None:
             try:
                 segment = await self._publisher.next()
-                await segment.write(json.dumps(event, default=str).encode())
+                await segment.write(plain_json(event))
                 await segment.close()
                 await segment.done()  # a server keeps five segments; it is not to be overrun
+            except (AddressError, ChannelGone) as error:
+                self._over = True
+                logger.warning("events can no longer be published: %s", error)
+                return
             except TrickleError as error:
                 logger.warning("an event could not be published: %s", error)
 
@@ -240,7 +244,7 @@ def _message(data: bytes) -> dict[str, Any] | None:
         return None
     try:
         message = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         logger.warning("what came on the control channel is not JSON (%d bytes); it is left out", len(data))
         return None
     if not isinstance(message, dict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from ....errors import SourceError
 from ...trickle.byte_pipe import BytePipe
 from ...trickle.frame import AudioFrame, RawFrame
-from .burst import Burst
+from .burst import LEEWAY_S, Burst
 from .handoff import Handoff
 from .protocol import Policy, ProtocolStatistics
 
@@ -121,14 +122,14 @@ class TrickleInput:
         )
         seq, burst = 0, Burst()
         for frame in decoder:
-            wait = False
+            wait_s = 0.0
             if isinstance(frame, RawFrame):
                 frame.seq = seq
                 seq += 1
                 frame.stamps.setdefault("captured", time.monotonic_ns())
                 self._count(decoder)
-                wait = burst.lasts(frame)
-            if self._handoff.put(frame, wait=wait) is not None:
+                wait_s = math.inf if burst.lasts(frame) else LEEWAY_S
+            if self._handoff.put(frame, wait_s=wait_s) is not None:
                 self._statistics.drop("source")
         self._count(decoder)
 

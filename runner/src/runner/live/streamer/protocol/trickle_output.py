@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ....errors import SinkError
 from ...trickle.frame import AudioFrame, RawFrame
-from .burst import Burst
 from .outlet import Outlet
 from .protocol import Policy, ProtocolStatistics
 from .recorder import Recorder
@@ -53,7 +53,6 @@ class TrickleOutput:
         self._encoded = encoded
         self._outlet = Outlet(publisher, statistics, first_bytes)
         self._recorder: Recorder | None = None
-        self._burst = Burst()
 
     async def put(self, frame: RawFrame | AudioFrame, audio: AudioFormat | None, fps: float | None = None) -> None:
         """Encode a frame; pixels are not kept beyond this call.
@@ -71,8 +70,8 @@ class TrickleOutput:
                 lambda: self._open_encoder(audio, fps), self._policy, self._statistics, self._encoded
             )
             await self._recorder.open()
-        wait = isinstance(frame, RawFrame) and self._burst.lasts(frame)
-        await self._recorder.put(frame, wait=wait)
+        # What an encoder is too slow for is dropped where it is not yet encoded: in front of the pipeline's outputs.
+        await self._recorder.put(frame, wait=True)
 
     async def finish(self) -> None:
         """Publish what is pending, close the channel, and let go of everything."""
@@ -84,13 +83,13 @@ class TrickleOutput:
 
     async def _end(self, limit_s: float) -> None:
         recorder, self._recorder = self._recorder, None
+        deadline_s = time.monotonic() + limit_s
         try:
             if recorder is not None:
-                with contextlib.suppress(SinkError, asyncio.TimeoutError):  # no picture at all, or not in time
-                    await asyncio.wait_for(recorder.finish(), limit_s)
-                await recorder.close()
-            await self._outlet.finish(limit_s)
-        finally:
+                await _finish(recorder, limit_s)
+            await self._outlet.finish(max(0.0, deadline_s - time.monotonic()))
+        finally:  # each also if the one before was cut short
+            await self._outlet.close()
             await self._publisher.close()
 
     def _open_encoder(self, audio: AudioFormat | None, fps: float | None) -> SegmentEncoder:
@@ -99,3 +98,11 @@ class TrickleOutput:
         encoder = SegmentEncoder(self._outlet.open_segment, audio, fps, hardware=self._hardware)
         self._statistics.encoder = encoder.encoder
         return encoder
+
+
+async def _finish(recorder: Recorder, limit_s: float) -> None:
+    try:
+        with contextlib.suppress(SinkError, asyncio.TimeoutError):  # no picture at all, or not in time
+            await asyncio.wait_for(recorder.finish(), limit_s)
+    finally:
+        await recorder.close()
