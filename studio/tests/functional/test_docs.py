@@ -10,7 +10,7 @@ How blocks are marked, in the line that opens them:
                                                         are printed in that order, `...` standing for anything and
                                                         a line's end for any white space
 
-A Python block without a mark must compile.
+A Python block without a mark must compile. docs/external-pipelines.md has a test of its own, of which its other marks are.
 """
 
 from __future__ import annotations
@@ -33,13 +33,16 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
-    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("runner/*.md"), *ROOT.glob("studio/*.md"))
+    for pattern in ("*.md", "docs/*.md", "runner/*.md", "studio/*.md", "pipelines/*/*.md")
+    for path in ROOT.glob(pattern)
 )
 PATIENCE_S = 60
 
 _BLOCK = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 _FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
+_VARIABLE = re.compile(r"(?<![\w-])(?:TRICKLE|LIVE_RUNNER)(?:_[A-Z]+)*\b(?!_)")
+OTHERS_FLAGS = "--json --unix-socket --no-deps"  # of curl and pip, where a page tells of them
 
 # Loads each pipeline given as an argument, feeds it as the runner would, and looks at what comes back.
 DRIVER = """
@@ -234,6 +237,13 @@ def test_every_event_and_every_key_of_the_report_is_described() -> None:
     assert [key for key in keys if f"`{key}`" not in run_page] == []
 
 
+def test_every_metric_is_described(api: httpx.Client) -> None:
+    page = (ROOT / "docs/host-api.md").read_text(encoding="utf-8")
+    kinds = re.findall(r"^# TYPE (\w+) (\w+)$", api.get("/metrics").text, re.MULTILINE)
+    assert len(kinds) > 10
+    assert [name for name, _ in kinds if f"`{name}" not in page] == []
+
+
 def test_every_reason_to_drop_a_frame_is_described() -> None:
     page = (ROOT / "docs/run.md").read_text(encoding="utf-8")
     sources = [path.read_text(encoding="utf-8") for path in (ROOT / "runner/src/runner/live").rglob("*.py")]
@@ -262,12 +272,17 @@ def commands(page: str) -> Iterator[str]:
 
 def test_every_flag_exists() -> None:
     studio, run, host = help_of("ai_runner_studio"), help_of("ai_runner_studio", "run"), help_of("runner.live.infer")
-    relay = help_of("ai_runner_studio", "relay")
+    relay, served = help_of("ai_runner_studio", "relay"), help_of("runner.main")
+    runners_json = help_of("runner.live_runner", "runners-json")
     checked = 0
     for page in PAGES:
         for line in commands(page):
             if "runner.live.infer" in line:
                 known = host
+            elif "runners-json" in line:
+                known = runners_json
+            elif re.search(r"\b(runner\.main|\w+-runner|my-pipeline)( |$)", line):  # entrypoints
+                known = served
             elif "ai-runner-studio run" in line:
                 known = run
             elif "ai-runner-studio relay" in line:
@@ -275,7 +290,7 @@ def test_every_flag_exists() -> None:
             elif "ai-runner-studio" in line:
                 known = studio
             elif line.startswith("--"):  # a flag by itself; which program's is told around it
-                known = studio + run + relay + host + "--json --unix-socket"
+                known = studio + run + relay + host + served + OTHERS_FLAGS
             else:
                 continue
             for flag in _FLAG.findall(line):
@@ -285,6 +300,24 @@ def test_every_flag_exists() -> None:
     for name, known in (("docs/studio.md", studio + run + relay), ("docs/host-api.md", host)):
         page = (ROOT / name).read_text(encoding="utf-8")
         assert sorted(flag for flag in set(_FLAG.findall(known)) if flag not in page and flag != "--help") == [], name
+
+
+def test_every_variable_exists_and_is_described() -> None:
+    sources = {path: path.read_text(encoding="utf-8") for path in (ROOT / "runner/src/runner").rglob("*.py")}
+    read = set(re.findall(rf"""["']({_VARIABLE.pattern})["']""", "\n".join(sources.values())))
+    assert len(read) > 12
+    named = {page: set(_VARIABLE.findall((ROOT / page).read_text(encoding="utf-8"))) for page in PAGES}
+    assert {page: names - read for page, names in named.items() if names - read} == {}
+    assert read - set().union(*named.values()) == set()
+
+
+def test_the_guide_describes_what_entrypoints_read() -> None:
+    page = (ROOT / "docs/external-pipelines.md").read_text(encoding="utf-8")
+    told = help_of("runner.main").partition("environment:")[2]
+    variables = re.findall(r"\b(?!JSON)[A-Z][A-Z_]{3,}\b", told)
+    assert len(variables) > 10
+    assert [name for name in variables if name not in page] == []
+    assert [flag for flag in _FLAG.findall(help_of("runner.main")) if flag not in page and flag != "--version"] == []
 
 
 def test_every_setting_and_every_key_is_described() -> None:
