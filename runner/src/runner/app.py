@@ -30,6 +30,7 @@ from .command_line import Options, named_pipeline, parse
 from .errors import RunnerError
 from .hardware import Hardware
 from .live.log import LineWriter, configure
+from .live.network_settings import NetworkSettings
 from .live.pipelines import PipelineSpec
 from .live.trickle.address import StreamAddresses
 from .live_runner import LiveRunnerSettings
@@ -189,7 +190,7 @@ def _serve(
 
     from .server import AppServer, listen, url
 
-    StreamAddresses.from_env()  # a wrong list is told in one line, before anything is started
+    NetworkSettings.from_env(os.environ)  # what is wrong there is told in one line, before anything is started
     pipeline.on_line = lines.write_line
     defaults: dict[str, Any] = {"log_config": None, "log_level": "warning", "access_log": False, "ws": "none"}
     config = uvicorn.Config(create_app(pipeline), **{**defaults, "timeout_graceful_shutdown": 1, **uvicorn_kwargs})

@@ -23,7 +23,11 @@ _ENVIRONMENT = """environment:
   VERSION            what /version tells
   PREPARE_MODELS=1   as --prepare-models
   VERBOSE_LOGGING=1  debug logs; LOG_FORMAT=json: JSON lines
+  MAX_FPS            pictures above this rate are left out (24), 0 takes all
+  TRICKLE_HARDWARE   auto, hardware or software: whether the GPU decodes and encodes
   TRICKLE_ALLOW      hosts and networks that streams may be on, with commas between them
+  TRICKLE_VERIFY_TLS=1  refuse certificates that nobody known has signed
+  LIVE_RUNNER=1      serve the live-runner contract too
 """
 
 
@@ -51,6 +55,7 @@ def parse(arguments: Sequence[str], *, strict: bool, environ: Mapping[str, str] 
     """
     env = os.environ if environ is None else environ
     parser = argparse.ArgumentParser(
+        prog="python -m runner.main" if strict else None,
         description="Serve a live video pipeline over HTTP.",
         epilog=_ENVIRONMENT,
         formatter_class=argparse.RawDescriptionHelpFormatter,

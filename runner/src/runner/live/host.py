@@ -21,6 +21,7 @@ from .. import __version__
 from ..errors import RunnerError
 from .api.hub import EventHub
 from .events import Event, HostStarted, LoadSucceeded
+from .host_log import log_event
 from .log import stream_ids
 from .pipelines.spec import PipelineSpec
 from .process.guardian import ProcessGuardian
@@ -54,10 +55,11 @@ class RunnerHost:
         options: ReloadOptions = PLAIN_RELOADS,
         trickle: TrickleOptions | None = None,
         run_folder: Path | None = None,
+        log: bool = False,
         taps: bool = False,
         verbose: bool = False,
     ) -> None:
-        """`trickle`: for streams of the network. `run_folder`: outlives a host that is killed."""
+        """`trickle`: for streams of the network. `run_folder`: outlives a host that is killed. `log`: what happens."""
         self.hub = EventHub()
         self.guardian = ProcessGuardian(spec, policy, self._emit, options=options, verbose=verbose)
         self.metrics = None if taps else PrometheusMetrics()
@@ -66,6 +68,7 @@ class RunnerHost:
         self.streamer.over = self._stream_over
         self.guardian.stop_stream = lambda: self._spawn(self.stop_stream())
         self._trickle = trickle
+        self._log = log
         self._leftover = Leftover(run_folder) if run_folder is not None else None
         self._streams = count(1)
         self._changing = asyncio.Lock()
@@ -144,11 +147,10 @@ class RunnerHost:
         """
         async with self._changing:
             self._check_addresses(request)
+            self.guardian.check_alive()
             wanted = params or dict(self.guardian.spec.initial_params)
-            if self.streamer.request is not None and _size(wanted, self._input_size()) != self._input_size():
-                await self.streamer.stop()
             if params or not self.guardian.has_initial_params:
-                await self.guardian.update_params(wanted)
+                await self._take_params(wanted)
             return await self._start_stream(request)
 
     def _check_addresses(self, request: StreamRequest) -> None:
@@ -160,6 +162,21 @@ class RunnerHost:
         if request.protocol == "trickle":
             for url in filter(None, (request.source, request.sink, request.control_url, request.events_url)):
                 self._trickle_options().addresses.check(url)
+
+    async def _take_params(self, params: dict[str, Any]) -> None:
+        """Apply them between two streams; the one that runs is held meanwhile, since its size may be another.
+
+        Raises:
+            ParamsError: refused; it goes on.
+        """
+        hold = self.streamer.request is not None and not self.streamer.paused
+        if hold:
+            self.streamer.pause(True)
+        try:
+            await self.guardian.update_params(params)
+        finally:
+            if hold:
+                self.streamer.pause(False)
 
     def _new_protocol(self, request: StreamRequest) -> StreamProtocol:
         if request.protocol == "local":
@@ -216,6 +233,8 @@ class RunnerHost:
 
     def _emit(self, event: Event) -> None:
         self.hub.emit(event)
+        if self._log:
+            log_event(event)
         self.streamer.hear(event)
         if self.metrics is not None:
             self.metrics.hear(event)

@@ -40,7 +40,11 @@ def main(arguments: list[str] | None = None) -> int:
     from ..errors import RunnerError
     from .log import configure
 
-    options = _parser().parse_args(arguments)
+    try:
+        options = _parser().parse_args(arguments)
+    except RunnerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     configure(options.verbose)
     try:
         spec = _spec(options)
@@ -114,37 +118,40 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _network_flags(parser: argparse.ArgumentParser) -> None:
-    env = os.environ
+    """Raises StreamError: an environment variable has a value that it cannot have."""
+    from .network_settings import NetworkSettings, frame_rate
+
+    said = NetworkSettings.from_env(os.environ)
     network = parser.add_argument_group("streams of the network")
     network.add_argument(
         "--stream-protocol",
         choices=("trickle", "local"),
-        default=env.get("STREAM_PROTOCOL", "trickle"),
+        default=said.protocol,
         help="local: the URLs of a stream are files, cameras or addresses of this machine (%(default)s)",
     )
     network.add_argument(
         "--max-fps",
-        type=float,
-        default=env.get("MAX_FPS", "24"),
+        type=lambda text: frame_rate(text, "--max-fps"),
+        default=said.max_fps,
         metavar="FPS",
-        help="pictures above this rate are left out, 0 takes all (%(default)s)",
+        help="pictures above this rate are left out, 0 takes all (%(default)g)",
     )
     network.add_argument(
         "--hardware",
         choices=("auto", "hardware", "software"),
-        default=env.get("TRICKLE_HARDWARE", "auto"),
+        default=said.hardware,
         help="whether the GPU decodes and encodes (%(default)s)",
     )
     network.add_argument(
         "--allow",
-        default=env.get("TRICKLE_ALLOW", ""),
+        default=said.allow,
         metavar="HOSTS",
         help="hosts or networks that streams may be on, with commas between; all if it is empty",
     )
     network.add_argument(
         "--verify-tls",
         action="store_true",
-        default=env.get("TRICKLE_VERIFY_TLS") == "1",
+        default=said.verify_tls,
         help="refuse certificates that are not signed; orchestrators have their own ones",
     )
 
@@ -274,6 +281,7 @@ async def _serve(
     host = RunnerHost(
         spec,
         policy,
+        log=not options.studio,
         options=reload,
         trickle=trickle,
         run_folder=Path(options.run_folder) if options.run_folder else None,
@@ -390,7 +398,7 @@ class _Ending:
 
 
 async def _first_stream(host: RunnerHost, options: argparse.Namespace) -> None:
-    from ..errors import RunnerError
+    from ..errors import AddressError, RunnerError
     from .streamer.protocol.protocol import StreamRequest
 
     try:
@@ -406,7 +414,8 @@ async def _first_stream(host: RunnerHost, options: argparse.Namespace) -> None:
         )
         await host.begin(request, {})
     except RunnerError as error:
-        logging.error("%s", error)
+        way_out = " (files and cameras need --stream-protocol local)" if isinstance(error, AddressError) else ""
+        logging.error("%s%s", error, way_out)
 
 
 def _url(listening: socket.socket) -> str:

@@ -53,7 +53,8 @@ def import_object(path: str) -> Any:
 
 
 def _module_not_found(module_name: str, missing: str) -> str:
-    places = [place or os.getcwd() for place in sys.path[:2]]
+    folders = [place or os.getcwd() for place in sys.path if not place.endswith(".zip")]
+    places = list(dict.fromkeys(folders))[:2]
     folder = os.path.join(os.getcwd(), *missing.split(".")[:-1])
     names = []
     if os.path.isdir(folder):

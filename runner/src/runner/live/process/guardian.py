@@ -265,11 +265,10 @@ class ProcessGuardian:
             ParamsError: refused; the old ones stay.
             ProcessError: there is no pipeline to take them, or it does not answer.
         """
-        if self.serving is None and self.state is PipelineState.LOADING:
+        self.check_alive()
+        if self.serving is None:
             self._wanted = params
             return params
-        if self.serving is None:
-            raise ProcessError("no pipeline is running that could take params")
         self._wanted = None
         applied = await self.serving.process.update_params(params)
         self.params = applied.params
@@ -278,6 +277,16 @@ class ProcessGuardian:
         self._emit(ParamsChanged(params=applied.params))
         self.board.show_again()
         return applied.params
+
+    def check_alive(self) -> None:
+        """Look whether a pipeline serves, or is on its way.
+
+        Raises:
+            ProcessError: none is, and why.
+        """
+        if self.serving is None and self.state is not PipelineState.LOADING:
+            failed = f": {self.loads.error.headline}" if self.loads.error is not None else ""
+            raise ProcessError(f"no pipeline is running{failed}")
 
     # ---- messages and failures -------------------------------------------------------------
 
