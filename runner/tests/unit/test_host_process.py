@@ -103,7 +103,6 @@ class TestStart:
         with pytest.raises(asyncio.CancelledError):
             await starting
 
-
     @pytest.mark.parametrize("rounds", [0, 1, 2, 5])
     async def test_one_that_is_cancelled_at_once_leaves_nothing(self, start: Starts, rounds: int) -> None:
         starting = asyncio.create_task(start(BESIDE + WAITS))
