@@ -148,6 +148,25 @@ def _set_subreaper(on: int) -> bool:
     return int(ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, on, 0, 0, 0)) == 0
 
 
+class Orphans:
+    """Lets go of ended processes that this one has inherited and that nobody waits for.
+
+    Whoever waits for a process does so as soon as it has ended: one that is still there at the next look is nobody's.
+    """
+
+    def __init__(self) -> None:
+        self._seen = 0
+
+    def reap(self) -> None:
+        """Look, now and then."""
+        with suppress(ChildProcessError):
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            pid = found.si_pid if found else 0
+            if pid and pid == self._seen:
+                os.waitpid(pid, os.WNOHANG)
+            self._seen = pid
+
+
 def reap_group(pgid: int) -> None:
     """Let go of members of a group that have ended and that nobody else waits for: a subreaper inherits them."""
     with suppress(ChildProcessError):

@@ -24,7 +24,7 @@ from ..events import Event, StandbyChanged
 from ..pipelines.spec import PipelineSpec
 from ..trickle.frame import RawFrame
 from .exit import ProcessExit
-from .launch import can_adopt, stop_adopting
+from .launch import Orphans, can_adopt, stop_adopting
 from .memory import Gauge
 from .messages import Message
 from .process import PipelineProcess
@@ -70,6 +70,7 @@ class Standby:
         self._gauge = gauge
         self._verbose = verbose
         self._kind = kind
+        self._orphans = Orphans()
         self._modules: tuple[str, ...] = ()  # to be imported
         self._imported: frozenset[str] = frozenset()  # by the template
         self._template: Template | None = None
@@ -131,6 +132,8 @@ class Standby:
 
     def check(self) -> None:
         """Drop it if memory is short by now, or try again what has failed. To be called every second or so."""
+        if self._kind == "fork":
+            self._orphans.reap()
         if self.on and self.told.state in ("warming", "ready") and self._is_short():
             self._drop_for_memory()
         elif self.told.state == "dropped":
