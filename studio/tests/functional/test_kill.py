@@ -253,7 +253,8 @@ class TestRun:
         with process:
             try:
                 assert process.stderr is not None
-                assert any(line.startswith("running") for line in process.stderr)
+                # The first line of a run under way says how many frames there were by then, if there were any.
+                assert any(line.startswith("running") or " frames" in line for line in process.stderr)
                 yield process
             finally:
                 process.kill()
