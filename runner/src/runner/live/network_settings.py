@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
 from ..errors import StreamError
-from .trickle.address import ALLOW_ENV, StreamAddresses
+from .trickle.address import ALLOW_ENV, VERIFY_TLS_ENV, StreamAddresses
 from .trickle.codecs import Hardware, hardware_setting
 
 NetworkProtocol = Literal["trickle", "local"]
 MAX_FPS = 24.0  # the network's own cap
 
-PROTOCOL_ENV, MAX_FPS_ENV, VERIFY_TLS_ENV = "STREAM_PROTOCOL", "MAX_FPS", "TRICKLE_VERIFY_TLS"
+PROTOCOL_ENV, MAX_FPS_ENV = "STREAM_PROTOCOL", "MAX_FPS"
 
 
 @dataclass(frozen=True, slots=True)

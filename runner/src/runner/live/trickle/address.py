@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 ALLOW_ENV = "TRICKLE_ALLOW"
+VERIFY_TLS_ENV = "TRICKLE_VERIFY_TLS"
 MAX_URL_CHARACTERS = 2048
 _RESOLVE_LIMIT_S = 5.0
 

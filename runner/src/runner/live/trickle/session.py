@@ -11,7 +11,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 
 from ...errors import AddressError
-from .address import StreamAddresses, shown
+from .address import VERIFY_TLS_ENV, StreamAddresses, shown
 
 if TYPE_CHECKING:
     from types import SimpleNamespace
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
 
-VERIFY_TLS_ENV = "TRICKLE_VERIFY_TLS"
 CONNECT_LIMIT_S = 10.0
 
 # Headers and the one status of its own (contract 1.3, 1.4).
