@@ -69,6 +69,13 @@ class Guarded:
             self.sent += 1
             await asyncio.sleep(1 / fps)
 
+    def limit(self, **limits: float) -> None:
+        """Be impatient with the loads that follow: `load_timeout_s`, `first_frame_timeout_s`; none given: patient again.
+
+        A first load imports torch, which takes long where the machine is busy, and no test is about that.
+        """
+        self.guardian.loads._policy = replace(QUICK, **limits)
+
     def missing(self) -> int:
         """Inputs that have neither come out nor been counted as dropped."""
         return self.sent - len(self.outputs) - sum(self.guardian.board.drops().values())
