@@ -80,6 +80,11 @@ class Guarded:
         """Inputs that have neither come out nor been counted as dropped."""
         return self.sent - len(self.outputs) - sum(self.guardian.board.drops().values())
 
+    def gaps(self) -> int:
+        """Pictures missing between the first and the last that came out; a busy machine drops some, and counts them."""
+        pts = [frame.pts for frame in self.outputs]
+        return pts[-1] - pts[0] + 1 - len(pts)
+
     async def until(self, condition: Callable[[], object], timeout_s: float = 60.0) -> None:
         async def wait() -> None:
             while not condition():
