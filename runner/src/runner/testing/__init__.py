@@ -5,8 +5,9 @@
     class TestMine(PipelineContract):
         spec = PipelineSpec(pipeline_cls="mine.pipeline:Mine", params_cls="mine.params:MineParams")
 
-`PipelineContract` checks a pipeline; it is a base class for pytest, which nothing else here imports. `NumberedFrames`
-is an input whose pictures can be told apart.
+`PipelineContract` checks a pipeline, `EntrypointContract` a console script that serves one; both are base
+classes for pytest, which only they import. `network_stream` plays the network for any runner that listens, and
+`NumberedFrames` is an input whose pictures can be told apart.
 """
 
 from __future__ import annotations
@@ -15,14 +16,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .entrypoint_contract import EntrypointContract
+    from .network_stream import NetworkStream, network_stream
     from .numbered_frames import NumberedFrames
     from .pipeline_contract import PipelineContract
 
-__all__ = ["NumberedFrames", "PipelineContract"]
+__all__ = ["EntrypointContract", "NetworkStream", "NumberedFrames", "PipelineContract", "network_stream"]
 
 _HOME = {
+    "EntrypointContract": "entrypoint_contract",
+    "NetworkStream": "network_stream",
     "NumberedFrames": "numbered_frames",
     "PipelineContract": "pipeline_contract",
+    "network_stream": "network_stream",
 }
 
 
