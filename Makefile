@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 TORCH ?=
 INSTALLED = $(VENV)/.installed
 PACKAGES = runner studio samples $(patsubst %/pyproject.toml,%,$(wildcard pipelines/*/pyproject.toml))
-BENCHMARKS ?= frame_path media preview startup runner_start reload soak trickle
+BENCHMARKS ?= frame_path pipelines media preview startup runner_start reload soak trickle
 
 # What others use on the network, for tests only: without its requirements, which clash with ours.
 PYTRICKLE = $(VENV)/pytrickle/.installed
