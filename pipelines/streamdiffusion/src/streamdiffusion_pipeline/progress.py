@@ -1,0 +1,26 @@
+"""How far a download is, as lines of the log."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from tqdm.auto import tqdm
+
+logger = logging.getLogger(__name__)
+
+INTERVAL_S = 5.0
+
+
+class LoggedProgress(tqdm):  # type: ignore[type-arg,unused-ignore]
+    """A progress bar for huggingface_hub that writes a line every few seconds instead of drawing."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        options.pop("name", None)  # huggingface_hub's own group of bars
+        super().__init__(*arguments, **{**options, "mininterval": INTERVAL_S, "disable": False})
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> bool:  # noqa: ARG002
+        """Called by tqdm whenever it would draw."""
+        if self.n:
+            logger.info("%s", str(self).strip())
+        return True
