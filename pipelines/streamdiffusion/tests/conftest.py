@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ import torch
 from streamdiffusion_pipeline.tiny_model import (
     write_hub_cache,
     write_tiny_controlnet,
+    write_tiny_ip_adapter,
+    write_tiny_lora,
     write_tiny_model,
     write_tiny_vae,
 )
@@ -34,6 +35,8 @@ class TinyModels:
     v_prediction: Path
     vae: Path
     controlnet: Path
+    lora: Path
+    ip_adapter: Path
     cache: Path
 
     def params(self, **params: Any) -> dict[str, Any]:
@@ -51,19 +54,23 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
         v_prediction=write_tiny_model(folder / "v", prediction_type="v_prediction"),
         vae=write_tiny_vae(folder / "vae"),
         controlnet=folder / "controlnet",
+        lora=folder / "lora",
+        ip_adapter=folder / "ip_adapter",
         cache=folder / "cache",
     )
     write_tiny_controlnet(tiny.controlnet, tiny.sd)
+    write_tiny_lora(tiny.lora, tiny.sd)
+    write_tiny_ip_adapter(tiny.ip_adapter, tiny.sd)
     write_hub_cache(tiny.cache, "stabilityai/sd-turbo", tiny.sd)
     write_hub_cache(tiny.cache, "madebyollin/taesd", tiny.vae)
     return tiny
 
 
 @pytest.fixture
-def hub_cache(models: TinyModels, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def hub_cache(models: TinyModels, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The environment of a container whose models were prepared."""
     monkeypatch.setenv("HF_HUB_CACHE", str(models.cache))
-    yield models.cache
+    return models.cache
 
 
 @pytest.fixture

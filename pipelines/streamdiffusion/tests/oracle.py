@@ -29,8 +29,8 @@ class NoEvent:
 torch.cuda.Event = NoEvent
 torch.cuda.synchronize = lambda: None
 
-from diffusers import StableDiffusionPipeline
-from streamdiffusion import StreamDiffusion
+from diffusers import StableDiffusionPipeline  # noqa: E402
+from streamdiffusion import StreamDiffusion  # noqa: E402
 
 
 def paint(pipe: StableDiffusionPipeline, inputs: list[torch.Tensor], case: dict) -> list[torch.Tensor]:

@@ -65,7 +65,7 @@ class TestAgainstTheOracle:
         case = {**COMMON, **CASES[name]}
         painter = Painter.load(StreamDiffusionParams(**models.params(use_tiny_vae=False, **case)))
         latency = len(case["t_index_list"]) - 1
-        painted = [picture for frame in inputs() for picture in painter.paint(frame)]
+        painted = [picture for frame in inputs() for picture, _ in painter.paint(frame, None)]
         assert len(painted) == len(inputs()) - latency
         for index, picture in enumerate(painted):
             assert torch.equal(picture, expected[name][index + latency]), f"picture {index}"

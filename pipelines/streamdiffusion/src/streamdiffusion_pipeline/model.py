@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import ip_adapter, lora
 from .acceleration import Acceleration
+from .controlnet import ControlNet, usable
 from .errors import ModelError
 from .family import FAMILY_BY_ATTENTION_WIDTH, TINY_VAES, Family, known_family
-from .repository import Repository
+from .repository import Repository, weights_variant
 
 if TYPE_CHECKING:
     import torch
 
-    from .controlnet import ControlNet
     from .params import StreamDiffusionParams
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,9 @@ class Model:
         pipeline: the diffusers pipeline that holds the parts together; only its parts are used.
         unet, vae: those of the pipeline, possibly compiled.
         device, dtype: of the UNet; the autoencoder may need float32 where the UNet does not.
+        family: by its name, else by the width of its attention; None for widths of no known family.
         controlnets: those that are enabled and can be used here.
+        has_ip_adapter: whether the UNet needs a style image.
     """
 
     pipeline: Any
@@ -45,7 +48,9 @@ class Model:
     vae: Any
     device: torch.device
     dtype: torch.dtype
+    family: Family | None
     controlnets: tuple[ControlNet, ...] = ()
+    has_ip_adapter: bool = False
 
     @classmethod
     def load(cls, params: StreamDiffusionParams) -> Model:
@@ -63,21 +68,23 @@ class Model:
             pipeline = _load_pipeline(params, acceleration, folder, index)
         except (OSError, ValueError) as error:
             raise ModelError(f"model '{params.model_id}' in {folder} could not be loaded: {error}") from error
+        family = known_family(params.model_id) or family_of(folder)
+        lora.fuse(pipeline, lora.loras(params, family))
         pipeline.to(acceleration.torch_device)
         if acceleration.half and getattr(pipeline.vae.config, "force_upcast", False):
             pipeline.vae.to(dtype=_float32())  # SDXL's autoencoder overflows in float16
-        model = cls(pipeline, pipeline.unet, pipeline.vae, acceleration.torch_device, acceleration.torch_dtype)
+        adapted = params.ip_adapter.enabled and not ip_adapter.left_out(params.ip_adapter)
+        if adapted:
+            ip_adapter.load(pipeline, params.ip_adapter, family, half=acceleration.half)
+        device, dtype = acceleration.torch_device, acceleration.torch_dtype
+        nets = [ControlNet.load(config, device, dtype, half=acceleration.half) for config in usable(params.controlnets)]
+        model = cls(pipeline, pipeline.unet, pipeline.vae, device, dtype, family, tuple(nets), adapted)
         acceleration.apply(model)
         return model
 
     @property
     def scheduler_config(self) -> Any:
         return self.pipeline.scheduler.config
-
-    @property
-    def family(self) -> Family | None:
-        """By the width of its attention, None for widths of no known family."""
-        return FAMILY_BY_ATTENTION_WIDTH.get(self.pipeline.unet.config.cross_attention_dim)
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         """Channels, height and width of the latents of a picture."""
@@ -87,10 +94,8 @@ class Model:
     def encode(self, image: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """A picture, (1, 3, H, W) in [-1, 1], as latents, (1, 4, H/8, W/8); AutoencoderKL draws them at random."""
         encoded = self.vae.encode(image.to(self.vae.dtype))
-        if hasattr(encoded, "latent_dist"):
-            latents = encoded.latent_dist.sample(generator)
-        else:
-            latents = encoded.latents
+        drawn = hasattr(encoded, "latent_dist")
+        latents = encoded.latent_dist.sample(generator) if drawn else encoded.latents
         scaled: torch.Tensor = latents * self.vae.config.scaling_factor
         return scaled.to(self.dtype)
 
@@ -186,14 +191,6 @@ def _load_vae(vae_id: str, acceleration: Acceleration) -> Any:
     return kind.from_pretrained(
         folder, dtype=acceleration.torch_dtype, variant=weights_variant(folder), local_files_only=True
     )
-
-
-def weights_variant(folder: Path) -> str | None:
-    """``fp16`` where that is what a part's folder holds and nothing else."""
-    halves = list(folder.glob("*.fp16.*"))
-    names = ("*.safetensors", "*.bin")
-    others = [file for pattern in names for file in folder.glob(pattern) if file not in halves]
-    return "fp16" if halves and not others else None
 
 
 def _quiet() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
+from . import ip_adapter
+from .image_processor import process, steps
 from .model import Model
-from .params import StreamDiffusionParams
+from .params import ControlNetConfig, StreamDiffusionParams
 from .recipe import Recipe
 from .seeds import Noise
 from .similar_image import SimilarImageFilter
@@ -14,41 +17,31 @@ from .stream import Stream
 
 if TYPE_CHECKING:
     import torch
+    from PIL.Image import Image
 
-# What changes between two frames; a change of anything else loads again.
-LIVE = frozenset(
-    {
-        "prompt",
-        "prompt_interpolation_method",
-        "normalize_prompt_weights",
-        "negative_prompt",
-        "guidance_scale",
-        "cfg_type",
-        "delta",
-        "num_inference_steps",
-        "t_index_list",
-        "seed",
-        "seed_interpolation_method",
-        "normalize_seed_weights",
-        "do_add_noise",
-        "use_denoising_batch",
-        "skip_diffusion",
-        "enable_similar_image_filter",
-        "similar_image_filter_threshold",
-        "similar_image_filter_max_skip_frame",
-        "show_reloading_frame",
-        # Without effect, whatever they are.
-        "use_safety_checker",
-        "safety_checker_threshold",
-        "cached_attention",
-        "latent_preprocessing",
-        "latent_postprocessing",
-    }
+Ticket = TypeVar("Ticket")
+
+# What a change of needs another model, or other pictures. All else changes between two frames.
+RELOADED = (
+    "model_id",
+    "width",
+    "height",
+    "lora_dict",
+    "use_lcm_lora",
+    "lcm_lora_id",
+    "acceleration",
+    "torch_compile",
+    "cuda_graphs",
+    "channels_last",
+    "dtype",
+    "use_tiny_vae",
+    "vae_id",
 )
+_FILTER = ("enable_similar_image_filter", "similar_image_filter_threshold", "similar_image_filter_max_skip_frame")
 
 
-class Painter:
-    """Pictures out of pictures.
+class Painter(Generic[Ticket]):
+    """Pictures out of pictures. A ticket goes in with each, and comes out with the picture that shows it.
 
     Attributes:
         params: those in force.
@@ -59,87 +52,156 @@ class Painter:
         self._model = model
         self._stream = Stream(model, recipe)
         self._filter = SimilarImageFilter.of(params)
+        self._before = steps(params.image_preprocessing, "before")
+        self._after = steps(params.image_postprocessing, "after")
         self._shown: torch.Tensor | None = None
+        self._tickets: deque[Ticket] = deque()
 
     @classmethod
-    def load(cls, params: StreamDiffusionParams) -> Painter:
+    def load(cls, params: StreamDiffusionParams, style_image: Image | None = None) -> Painter[Ticket]:
         """Load what `params` name, and paint one picture to see that it works.
+
+        Args:
+            style_image: of the IP-Adapter, needed where that is enabled.
 
         Raises:
             ModelError: something cannot be used, or is not there.
+            ValueError: a processor's params are out of range.
         """
         import torch
 
-        with torch.inference_mode():
+        with torch.inference_mode(False), torch.no_grad():
             model = Model.load(params)
-            recipe = Recipe.build(model, params)
-            # With a generator of its own: the first real frame is to draw the first numbers of the seed.
-            trial = replace(recipe, noise=Noise(recipe.noise.latents, torch.Generator()))
-            Stream(model, trial).put(torch.zeros(1, 3, params.height, params.width, device=model.device))
-        return cls(params, model, recipe)
+        with torch.inference_mode():
+            style = ip_adapter.embed(model.pipeline, style_image) if model.has_ip_adapter and style_image else None
+            if model.has_ip_adapter:
+                ip_adapter.set_scale(model.pipeline, params.ip_adapter, model.family)
+            recipe = Recipe.build(model, params, style)
+            painter: Painter[Ticket] = cls(params, model, recipe)
+            painter._try(params)
+        return painter
+
+    def _try(self, params: StreamDiffusionParams) -> None:
+        """Paint one picture, and leave no trace of it."""
+        import torch
+
+        recipe = self._stream.recipe
+        # With a generator of its own: the first real frame is to draw the first numbers of the seed.
+        trial = replace(recipe, noise=Noise(recipe.noise.latents, torch.Generator()))
+        Stream(self._model, trial).put(self._try_processors(params))
+
+    def _try_processors(self, params: StreamDiffusionParams) -> torch.Tensor:
+        """A black picture through the processors, so that they refuse their params before these are in force."""
+        import torch
+
+        black = torch.zeros(1, 3, params.height, params.width, device=self._model.device)
+        process(black, None, steps(params.image_postprocessing, "after"))
+        return process(black, None, steps(params.image_preprocessing, "before"))
 
     def can_take(self, params: StreamDiffusionParams) -> bool:
-        """Whether `params` differ only in what changes between two frames."""
-        old, new = self.params.model_dump(), params.model_dump()
-        return all(old[name] == new[name] for name in old if name not in LIVE)
+        """Whether what is loaded is what `params` need."""
+        if any(getattr(self.params, name) != getattr(params, name) for name in RELOADED):
+            return False
+        nets = [[_loaded(config) for config in each.controlnets] for each in (self.params, params)]
+        if nets[0] != nets[1]:
+            return False
+        old, new = self.params.ip_adapter, params.ip_adapter
+        if new.enabled and not ip_adapter.left_out(new) and not self._model.has_ip_adapter:
+            return False
+        live = {"enabled", "scale", "weight_type"}
+        return old.model_dump(exclude=live) == new.model_dump(exclude=live)
 
-    def update(self, params: StreamDiffusionParams) -> list[torch.Tensor]:
+    def update(self, params: StreamDiffusionParams, style_image: Image | None) -> list[tuple[torch.Tensor, Ticket]]:
         """Take new parameters, all or none.
+
+        Args:
+            style_image: another one; None: the one before stays.
 
         Returns:
             Pictures that were in flight, where they could not go on by the new parameters.
         """
         import torch
 
+        before = self._stream.recipe
         with torch.inference_mode():
-            recipe = Recipe.build(self._model, params, before=self._stream.recipe, before_params=self.params)
-        rest: list[torch.Tensor] = []
-        if not self._stream.recipe.same_shape(recipe) or params.skip_diffusion != self.params.skip_diffusion:
+            style = before.style
+            if style_image is not None and self._model.has_ip_adapter:
+                style = ip_adapter.embed(self._model.pipeline, style_image)
+            recipe = Recipe.build(self._model, params, style, before=before, before_params=self.params)
+            self._try_processors(params)
+        rest: list[tuple[torch.Tensor, Ticket]] = []
+        if not before.same_shape(recipe) or params.skip_diffusion != self.params.skip_diffusion:
             rest = self.drain()
-        self._stream.update(recipe)
-        if params.enable_similar_image_filter != self.params.enable_similar_image_filter or self._filter is not None:
+        if self._model.has_ip_adapter and params.ip_adapter != self.params.ip_adapter:
+            ip_adapter.set_scale(self._model.pipeline, params.ip_adapter, self._model.family)
+        if any(getattr(params, name) != getattr(self.params, name) for name in _FILTER):
             self._filter = SimilarImageFilter.of(params)
+        self._before = steps(params.image_preprocessing, "before")
+        self._after = steps(params.image_postprocessing, "after")
+        self._stream.update(recipe)
         self.params = params
         return rest
 
-    def paint(self, tensor: torch.Tensor) -> list[torch.Tensor]:
-        """One input, (1, H, W, 3) in [0, 1]; the pictures, of the same shape, that are ready: none or one."""
+    def paint(self, tensor: torch.Tensor, ticket: Ticket) -> list[tuple[torch.Tensor, Ticket]]:
+        """One input, (1, H, W, 3) in [0, 1]; the picture, of the same shape, that is ready, if one is.
+
+        What fails forgets the frames in flight, so that later pictures do not get their tickets.
+        """
+        import torch
+
+        self._tickets.append(ticket)
+        try:
+            with torch.inference_mode():
+                picture = self._paint(tensor)
+        except BaseException:
+            self.reset()
+            raise
+        return [] if picture is None else [(picture, self._tickets.popleft())]
+
+    def _paint(self, tensor: torch.Tensor) -> torch.Tensor | None:
+        image = process(self._fitted(tensor), self._shown_image(), self._before)
+        if self.params.skip_diffusion:
+            return self._show(image)
+        if self._shown is not None and self._filter is not None and self._filter.skips(image * 2 - 1):
+            return self._shown.clone()
+        picture = self._stream.put(image)
+        return None if picture is None else self._show(picture)
+
+    def drain(self) -> list[tuple[torch.Tensor, Ticket]]:
+        """The pictures in flight."""
         import torch
 
         with torch.inference_mode():
-            image = self._fitted(tensor)
-            if self.params.skip_diffusion:
-                return [_channels_last(image)]
-            if self._shown is not None and self._filter is not None and self._filter.skips(image * 2 - 1):
-                return [self._shown]
-            picture = self._stream.put(image)
-            if picture is None:
-                return []
-            self._shown = _channels_last(picture)
-            return [self._shown]
-
-    def drain(self) -> list[torch.Tensor]:
-        """The pictures in flight."""
-        pictures = [_channels_last(picture) for picture in self._stream.drain()]
-        self._shown = None
-        return pictures
+            pictures = [self._show(picture) for picture in self._stream.drain()]
+        tickets = list(self._tickets)
+        self.reset()
+        return list(zip(pictures, tickets, strict=True))
 
     def reset(self) -> None:
         """Forget what is in flight: another video begins."""
         self._stream.reset()
+        self._tickets.clear()
         self._shown = None
+
+    def _show(self, picture: torch.Tensor) -> torch.Tensor:
+        picture = process(picture, self._shown_image(), self._after)
+        self._shown = picture.permute(0, 2, 3, 1).contiguous()
+        return self._shown.clone()
+
+    def _shown_image(self) -> torch.Tensor | None:
+        return None if self._shown is None else self._shown.permute(0, 3, 1, 2)
 
     def _fitted(self, tensor: torch.Tensor) -> torch.Tensor:
         """(1, 3, height, width) on the model's device; frames of another size are scaled."""
         import torch
 
-        image = tensor.to(self._model.device).permute(0, 3, 1, 2)
+        image = tensor.to(self._model.device, torch.float32).permute(0, 3, 1, 2)
         size = (self.params.height, self.params.width)
         if tuple(image.shape[-2:]) == size:
             return image.contiguous()
-        scaled = torch.nn.functional.interpolate(image, size=size, mode="bilinear", antialias=True)
-        return scaled.clamp(0, 1)
+        return torch.nn.functional.interpolate(image, size=size, mode="bilinear", antialias=True).clamp(0, 1)
 
 
-def _channels_last(image: torch.Tensor) -> torch.Tensor:
-    return image.permute(0, 2, 3, 1).contiguous()
+def _loaded(config: ControlNetConfig) -> dict[str, object]:
+    """What of a ControlNet is fixed once it is loaded."""
+    return config.model_dump(exclude={"conditioning_scale"})

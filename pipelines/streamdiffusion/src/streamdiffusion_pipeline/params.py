@@ -227,6 +227,15 @@ class StreamDiffusionParams(BaseParams):
 
     cached_attention: CachedAttentionConfig = Field(default_factory=lambda: CachedAttentionConfig(enabled=False))
 
+    def get_output_resolution(self) -> tuple[int, int]:
+        """(width, height) of the output: larger than the input where it is processed by ``upscale``."""
+        factor = 1.0
+        if self.image_postprocessing is not None and self.image_postprocessing.enabled:
+            for step in self.image_postprocessing.processors:
+                if step.enabled and step.type == "upscale":
+                    factor *= float(step.params.get("scale_factor", 2.0))
+        return int(self.width * factor), int(self.height * factor)
+
     def prompts(self) -> list[tuple[str, float]]:
         """The prompts as a weighted list."""
         return [(self.prompt, 1.0)] if isinstance(self.prompt, str) else list(self.prompt)
@@ -283,6 +292,15 @@ class StreamDiffusionParams(BaseParams):
         enabled = sum(config.enabled for config in self.controlnets)
         if family == "sdxl" and enabled > MAX_SDXL_CONTROLNETS:
             raise ValueError(f"controlnets: at most {MAX_SDXL_CONTROLNETS} enabled with SDXL, these are {enabled}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_upscale(self) -> Self:
+        steps = self.image_postprocessing.processors if self.image_postprocessing is not None else []
+        for step in steps:
+            factor = step.params.get("scale_factor", 2.0)
+            if step.type == "upscale" and not (isinstance(factor, (int, float)) and 1 <= factor <= 4):
+                raise ValueError(f"image_postprocessing: scale_factor must be a number from 1 to 4, not {factor!r}")
         return self
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 INTERVAL_S = 5.0
 
 
-class LoggedProgress(tqdm):  # type: ignore[type-arg,unused-ignore]
+class LoggedProgress(tqdm):  # type: ignore[misc]
     """A progress bar for huggingface_hub that writes a line every few seconds instead of drawing."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:

@@ -160,6 +160,14 @@ def weights_of(names: Iterable[str], *, half: bool) -> list[str]:
     return next((sorted(sets[kind]) for kind in order if kind in sets), [])
 
 
+def weights_variant(folder: Path) -> str | None:
+    """``fp16`` where that is what a part's folder holds and nothing else."""
+    halves = list(folder.glob("*.fp16.*"))
+    names = ("*.safetensors", "*.bin")
+    others = [file for pattern in names for file in folder.glob(pattern) if file not in halves]
+    return "fp16" if halves and not others else None
+
+
 def cache_folder() -> str | None:
     """Where downloads are kept: the hub's own variables, then ``MODEL_DIR``; None: the hub's default."""
     names = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "MODEL_DIR")

@@ -7,10 +7,10 @@ So the UNet is called once for each frame whatever n is, at the price of a laten
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from .controlnet import Control
 from .guidance import next_residual
 from .recipe import Recipe
 
@@ -32,7 +32,7 @@ class Stream:
         self.recipe = recipe
         self.in_flight = 0
         self._model = model
-        self._controls: deque[list[torch.Tensor | None]] = deque(maxlen=len(recipe.schedule))
+        self._control: Control
         self._shown: torch.Tensor | None = None
         self._empty()
 
@@ -50,7 +50,6 @@ class Stream:
         """Forget the frames in flight."""
         self.in_flight = 0
         self._shown = None
-        self._controls = deque(maxlen=len(self.recipe.schedule))
         self._empty()
 
     def put(self, image: torch.Tensor) -> torch.Tensor | None:
@@ -65,7 +64,7 @@ class Stream:
         import torch
 
         with torch.inference_mode():
-            self._controls.appendleft([control.picture(image, self._shown) for control in self._active_controls()])
+            self._control.put(image, self._shown, self.recipe.control_scales)
             latents = self._noised(self._model.encode(image * 2 - 1, self.recipe.noise.generator))
             denoised = self._batch(latents) if self._is_batch else self._one_by_one(latents)
             if self.in_flight < self.recipe.latency:
@@ -82,9 +81,11 @@ class Stream:
             nothing = torch.zeros_like(self.recipe.noise.latents[:1])
             if self.in_flight:
                 for _ in range(self.recipe.latency - self.in_flight):  # fewer came in than fill the batch
+                    self._control.nothing()
                     self._batch(nothing)
             while self.in_flight:
                 self.in_flight -= 1
+                self._control.nothing()
                 yield self._picture(self._batch(nothing))
         self.reset()
 
@@ -96,6 +97,7 @@ class Stream:
         import torch
 
         latents = self.recipe.noise.latents
+        self._control = Control(self._model.controlnets, len(latents))
         self._buffer = torch.zeros_like(latents[1:])
         self._residual = torch.zeros_like(latents)
 
@@ -186,10 +188,13 @@ class Stream:
         if conditioning.positive.pooled is not None and conditioning.negative.pooled is not None:
             added["text_embeds"] = stacked(conditioning.negative.pooled, conditioning.positive.pooled)
             added["time_ids"] = self._model.time_ids(latents)
-        controls = self._control_residuals(latents, timesteps, tokens, dict(added), rows, negatives)
-        if self.recipe.style is not None:
-            style = self.recipe.style
-            added["image_embeds"] = [stacked(torch.zeros_like(style.embedding), style.embedding)]
+        steps = [*range(rows.start, rows.start + negatives), *range(rows.start, rows.start + positives)]
+        controls = self._control.residuals(
+            latents, timesteps, tokens, added or None, steps, self.recipe.control_scales, batched=self._is_batch
+        )
+        style = self.recipe.style
+        if style is not None:
+            added = {**added, "image_embeds": [stacked(torch.zeros_like(style.embedding), style.embedding)]}
         prediction: torch.Tensor = self._model.unet(
             latents,
             timesteps,
@@ -199,20 +204,3 @@ class Stream:
             **controls,
         )[0]
         return prediction
-
-    # ---- control ---------------------------------------------------------------------------
-
-    def _active_controls(self) -> list[Any]:
-        pairs = zip(self._model.controlnets, self.recipe.control_scales, strict=True)
-        return [control for control, scales in pairs if any(scales)]
-
-    def _control_residuals(
-        self,
-        latents: torch.Tensor,
-        timesteps: torch.Tensor,
-        tokens: torch.Tensor,
-        added: dict[str, Any],
-        rows: slice,
-        negatives: int,
-    ) -> dict[str, Any]:
-        return {}

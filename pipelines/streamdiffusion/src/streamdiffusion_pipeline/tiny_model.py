@@ -94,6 +94,61 @@ def write_tiny_controlnet(folder: Path, model: Path, *, seed: int = 2) -> Path:
     return folder
 
 
+def write_tiny_lora(folder: Path, model: Path, *, seed: int = 3) -> Path:
+    """A LoRA with random weights that fits the UNet of a tiny `model`."""
+    import torch
+    from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+    from peft import LoraConfig, get_peft_model_state_dict
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        unet = UNet2DConditionModel.from_pretrained(model, subfolder="unet")
+        unet.add_adapter(LoraConfig(r=4, target_modules=["to_q", "to_v"], init_lora_weights=False))
+        StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=get_peft_model_state_dict(unet))
+    return folder
+
+
+def write_tiny_ip_adapter(folder: Path, model: Path, *, seed: int = 4) -> Path:
+    """An IP-Adapter, ``ip_adapter.safetensors``, and its ``image_encoder``, with random weights, for a tiny `model`."""
+    import torch
+    from diffusers import UNet2DConditionModel
+    from safetensors.torch import save_file
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        encoder = CLIPVisionConfig(
+            hidden_size=TEXT_WIDTH,
+            intermediate_size=2 * TEXT_WIDTH,
+            projection_dim=TEXT_WIDTH,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            image_size=32,
+            patch_size=16,
+        )
+        CLIPVisionModelWithProjection(encoder).save_pretrained(folder / "image_encoder")
+        unet = UNet2DConditionModel.from_pretrained(model, subfolder="unet")
+        width = unet.config.cross_attention_dim
+        tokens = 4
+        weights = {
+            "image_proj.proj.weight": torch.randn(tokens * width, TEXT_WIDTH),
+            "image_proj.proj.bias": torch.randn(tokens * width),
+            "image_proj.norm.weight": torch.ones(width),
+            "image_proj.norm.bias": torch.zeros(width),
+        }
+        # Adapters number the attention layers of the UNet; every second one attends to the text.
+        layers = [(name, layer) for name, layer in unet.named_modules() if name.endswith("attn2")]
+        for number, (_, layer) in enumerate(sorted(layers, key=lambda pair: _order(pair[0]))):
+            for kind in ("to_k_ip", "to_v_ip"):
+                weights[f"ip_adapter.{2 * number + 1}.{kind}.weight"] = torch.randn(layer.inner_dim, width)
+        save_file(weights, folder / "ip_adapter.safetensors")
+    return folder
+
+
+def _order(name: str) -> int:
+    return ("down", "up", "mid").index(name.split("_")[0])
+
+
 def write_hub_cache(cache: Path, repo_id: str, source: Path) -> Path:
     """A hub cache as huggingface_hub keeps it, in which `repo_id` is what lies in the folder `source`.
 
