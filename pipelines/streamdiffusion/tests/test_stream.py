@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -241,7 +242,7 @@ class TestSimilarImageFilter:
         painted = paint(painter, still)
         assert [ticket for _, ticket in painted] == list(range(len(painted)))
         assert len(painted) == len(still) - 2
-        same = [torch.equal(a[0], b[0]) for a, b in zip(painted, painted[1:], strict=False)]
+        same = [torch.equal(a[0], b[0]) for a, b in pairwise(painted)]
         assert same == [False, True, True, False, True, True]
 
     def test_inputs_that_differ_are_all_painted(self, models: TinyModels, pictures: list[torch.Tensor]) -> None:

@@ -21,6 +21,8 @@ def prepare() -> None:
     Raises:
         ModelError: something is not to be had, or does not work without a connection.
     """
+    for library in ("httpx", "httpx2"):  # a line for every request, of either that huggingface_hub uses
+        logging.getLogger(library).setLevel(logging.WARNING)
     params = StreamDiffusionParams(**default_params())
     fetch(params)
     prove(params)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import time
 from typing import Any
 
 from tqdm.auto import tqdm
@@ -17,10 +19,13 @@ class LoggedProgress(tqdm):  # type: ignore[misc]
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         options.pop("name", None)  # huggingface_hub's own group of bars
-        super().__init__(*arguments, **{**options, "mininterval": INTERVAL_S, "disable": False})
+        self._told_s = time.monotonic()
+        super().__init__(*arguments, **{**options, "file": io.StringIO(), "disable": False})
 
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:  # noqa: ARG002
         """Called by tqdm whenever it would draw."""
-        if self.n:
-            logger.info("%s", str(self).strip())
+        now = time.monotonic()
+        if self.unit == "B" and self.n and now - self._told_s >= INTERVAL_S:
+            self._told_s = now
+            logger.info("%s", self)
         return True

@@ -62,15 +62,19 @@ class Repository:
 
     def cached(self) -> Path | None:
         """The folder in the hub's cache if all needed files are in it, None if some are missing."""
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+        from huggingface_hub import try_to_load_from_cache
+        from huggingface_hub.errors import HFValidationError
+        from huggingface_hub.utils import validate_repo_id
 
         try:
-            folder = Path(snapshot_download(self.name, cache_dir=cache_folder(), local_files_only=True))
-        except LocalEntryNotFoundError:
-            return None
+            validate_repo_id(self.name)
         except HFValidationError as error:
             raise ModelError(f"'{self.name}' is neither a folder nor a hub id: {error}") from error
+        # snapshot_download would take a snapshot for incomplete that lacks what nobody needs.
+        found = try_to_load_from_cache(self.name, self._landmark, cache_dir=cache_folder())
+        if not isinstance(found, str):
+            return None
+        folder = Path(found.removesuffix(self._landmark))
         return folder if not self.missing(folder) else None
 
     def download(self) -> Path:
@@ -80,9 +84,8 @@ class Repository:
             ModelError: the hub does not have it, or not for this user.
             NotDownloadedError: the hub is not to be asked, or does not answer.
         """
-        import httpx
         from huggingface_hub import HfApi, constants, snapshot_download
-        from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+        from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
         from .progress import LoggedProgress
 
@@ -101,12 +104,21 @@ class Repository:
             raise ModelError(f"'{self.name}' is gated: accept its terms on the hub, and set HF_TOKEN") from error
         except RepositoryNotFoundError as error:
             raise ModelError(f"the hub has no '{self.name}' (a private one needs HF_TOKEN)") from error
-        except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
+        except Exception as error:  # which HTTP library's errors these are depends on huggingface_hub's version
             raise NotDownloadedError(f"'{self.name}' could not be downloaded: {error}") from error
         missing = self.missing(Path(folder))
         if missing:
             raise ModelError(f"'{self.name}' on the hub is not what is needed: it has no {', '.join(missing)}")
         return Path(folder)
+
+    @property
+    def _landmark(self) -> str:
+        """A file that is there if anything is."""
+        if self.files:
+            return self.files[0]
+        if len(self.parts) > 1:
+            return "model_index.json"
+        return f"{self.parts[0]}/config.json" if self.parts[0] else "config.json"
 
     def needed(self, listing: Iterable[str]) -> list[str]:
         """Those of a repository's files that are needed: of each part its texts, and its weights once."""
