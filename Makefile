@@ -11,6 +11,9 @@ BENCHMARKS ?= frame_path media preview startup runner_start reload soak trickle
 # What others use on the network, for tests only: without its requirements, which clash with ours.
 PYTRICKLE = $(VENV)/pytrickle/.installed
 
+# The original of the streamdiffusion pipeline, for tests only: it pins libraries that no longer work together.
+STREAMDIFFUSION = $(VENV)/streamdiffusion/.installed
+
 .PHONY: install demo test lint types check format bench clean
 
 install: $(INSTALLED)
@@ -29,7 +32,11 @@ $(PYTRICKLE): $(INSTALLED)
 	$(BIN)/python -m pip install -q --no-deps --upgrade --target $(@D) pytrickle==0.1.6
 	@touch $@
 
-test: $(INSTALLED) $(PYTRICKLE)
+$(STREAMDIFFUSION): $(INSTALLED)
+	$(BIN)/python -m pip install -q --no-deps --upgrade --target $(@D) streamdiffusion==0.1.1
+	@touch $@
+
+test: $(INSTALLED) $(PYTRICKLE) $(STREAMDIFFUSION)
 	$(BIN)/python -m pytest
 
 lint: $(INSTALLED)

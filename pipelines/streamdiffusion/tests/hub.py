@@ -19,12 +19,15 @@ class Hub:
     Attributes:
         repos: hub id -> folder.
         cut: names of files whose first delivery breaks off in the middle.
-        got: (repo, file, range asked for) of every delivery.
+        refused: names of files that are not given to anybody.
+        got: (repo, file) of every whole delivery.
+        asked: how many requests there were.
     """
 
     repos: dict[str, Path]
     cut: set[str] = field(default_factory=set)
-    got: list[tuple[str, str, str]] = field(default_factory=list)
+    refused: set[str] = field(default_factory=set)
+    got: list[tuple[str, str]] = field(default_factory=list)
     asked: int = 0
 
     def server(self) -> TestServer:
@@ -41,7 +44,7 @@ class Hub:
 
     def files(self, repo: str) -> list[str]:
         """Names of what was delivered of a repository."""
-        return sorted({file for name, file, _ in self.got if name == repo})
+        return sorted({file for name, file in self.got if name == repo})
 
     def _folder(self, request: web.Request) -> tuple[str, Path]:
         self.asked += 1
@@ -74,7 +77,8 @@ class Hub:
         data = path.read_bytes()
         if request.method == "HEAD":
             return web.Response(headers={**headers, "Content-Length": str(len(data))})
-        self.got.append((repo, name, request.headers.get("Range", "")))
+        if name in self.refused:
+            raise web.HTTPForbidden
         if name in self.cut:
             self.cut.remove(name)
             response = web.StreamResponse(headers={**headers, "Content-Length": str(len(data))})
@@ -83,8 +87,8 @@ class Hub:
             assert request.transport is not None
             request.transport.close()
             return response
-        asked = request.http_range
-        start = asked.start or 0
+        self.got.append((repo, name))
+        start = request.http_range.start or 0
         if start:
             headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
         return web.Response(body=data[start:], headers=headers, status=206 if start else 200)

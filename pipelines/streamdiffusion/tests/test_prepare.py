@@ -15,7 +15,7 @@ import pytest
 from streamdiffusion_pipeline.errors import ModelError, NotDownloadedError
 from streamdiffusion_pipeline.painter import Painter
 from streamdiffusion_pipeline.params import StreamDiffusionParams
-from streamdiffusion_pipeline.prepare import prepare
+from streamdiffusion_pipeline.prepare import fetch, prepare
 from streamdiffusion_pipeline.repository import Repository, weights_of
 
 from .conftest import TinyModels
@@ -71,28 +71,33 @@ async def prepared(hub: Hub, cache: Path, **params: Any) -> tuple[int, str]:
 
 
 class TestPrepare:
-    async def test_it_fetches_what_is_needed_goes_on_after_a_break_and_proves_that_it_works(
-        self, hub: Hub, tmp_path: Path
+    async def test_it_fetches_what_is_needed_goes_on_where_it_broke_off_and_proves_that_it_works(
+        self, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        unet = "unet/diffusion_pytorch_model.safetensors"
-        hub.cut.add(unet)
+        unet, text = "unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"
+        hub.cut.add(text)
+        hub.refused.add(unet)
+        code, log = await prepared(hub, tmp_path / "cache")
+        assert code == 1
+        assert f"'{MODEL}' could not be downloaded: 403" in log
+        had = set(hub.got)
+        assert (MODEL, text) in had  # a connection that broke off was taken up again
+        hub.refused.clear()
+        hub.got.clear()
         code, log = await prepared(hub, tmp_path / "cache")
         assert code == 0, log
         assert f"{MODEL} works without a connection" in log
-        fetched = hub.files(MODEL)
-        assert unet in fetched
+        assert unet in hub.files(MODEL)
+        assert not had.intersection(hub.got)
+        fetched = {*hub.files(MODEL), *(name for _, name in had)}
         assert not [name for name in fetched if name.startswith("vae/") and name.endswith(".safetensors")]
         assert not {"sd_turbo.safetensors", "README.md", "unet/diffusion_pytorch_model.bin"}.intersection(fetched)
         assert not [name for name in fetched if "fp16" in name]
         assert hub.files(VAE) == ["config.json", "diffusion_pytorch_model.safetensors"]
         assert hub.files(CANNY) == ["config.json", "diffusion_pytorch_model.safetensors"]
-        ranges = [asked for _, name, asked in hub.got if name == unet]
-        assert ranges[0] == ""
-        assert ranges[-1].startswith("bytes="), ranges
-        # A second time nothing is left to do.
-        hub.asked = 0
-        code, log = await prepared(hub, tmp_path / "cache")
-        assert (code, hub.asked) == (0, 0), log
+        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+        folders = fetch(StreamDiffusionParams(**PARAMS))  # this process may not ask anybody
+        assert [folder.is_dir() for folder in folders] == [True] * 3
 
     async def test_what_the_hub_does_not_have_is_named(self, hub: Hub, tmp_path: Path) -> None:
         code, log = await prepared(hub, tmp_path / "cache", model_id="nobody/nothing")
