@@ -147,6 +147,19 @@ class TestModelsByName:
         with pytest.raises(ModelError, match=message):
             Painter.load(StreamDiffusionParams(width=64, height=64, model_id=model_id))
 
+    def test_what_may_be_named_can_be_limited(
+        self, models: TinyModels, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv("STREAMDIFFUSION_ALLOW", f"{MODEL}, {models.sd.parent}")
+        assert Repository(str(models.sd)).folder() == models.sd
+        for name in (str(tmp_path), "nobody/nothing", f"{models.sd.parent}/../{tmp_path.name}"):
+            with pytest.raises(ModelError, match="is not allowed here: STREAMDIFFUSION_ALLOW"):
+                Repository(name).folder()
+
+    def test_files_outside_of_a_folder_cannot_be_named(self, models: TinyModels) -> None:
+        with pytest.raises(ModelError, match=r"'\.\.' is not allowed"):
+            Repository(str(models.sd), files=("../vae/config.json",)).folder()
+
     def test_other_kinds_of_models_are_refused(self, tmp_path: Path) -> None:
         (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
         with pytest.raises(ModelError, match="is a FluxPipeline; this pipeline runs Stable Diffusion"):

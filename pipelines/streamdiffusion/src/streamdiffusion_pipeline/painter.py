@@ -59,14 +59,13 @@ class Painter(Generic[Ticket]):
 
     @classmethod
     def load(cls, params: StreamDiffusionParams, style_image: Image | None = None) -> Painter[Ticket]:
-        """Load what `params` name, and paint one picture to see that it works.
+        """Load what `params` name; `try_out` then shows whether it works.
 
         Args:
             style_image: of the IP-Adapter, needed where that is enabled.
 
         Raises:
             ModelError: something cannot be used, or is not there.
-            ValueError: a processor's params are out of range.
         """
         import torch
 
@@ -77,18 +76,21 @@ class Painter(Generic[Ticket]):
             if model.has_ip_adapter:
                 ip_adapter.set_scale(model.pipeline, params.ip_adapter, model.family)
             recipe = Recipe.build(model, params, style)
-            painter: Painter[Ticket] = cls(params, model, recipe)
-            painter._try(params)
-        return painter
+            return cls(params, model, recipe)
 
-    def _try(self, params: StreamDiffusionParams) -> None:
-        """Paint one picture, and leave no trace of it."""
+    def try_out(self) -> None:
+        """Paint one picture, and leave no trace of it. Compiles, where that is asked for.
+
+        Raises:
+            ValueError: a processor's params are out of range.
+        """
         import torch
 
         recipe = self._stream.recipe
         # With a generator of its own: the first real frame is to draw the first numbers of the seed.
         trial = replace(recipe, noise=Noise(recipe.noise.latents, torch.Generator()))
-        Stream(self._model, trial).put(self._try_processors(params))
+        with torch.inference_mode():
+            Stream(self._model, trial).put(self._try_processors(self.params))
 
     def _try_processors(self, params: StreamDiffusionParams) -> torch.Tensor:
         """A black picture through the processors, so that they refuse their params before these are in force."""

@@ -127,6 +127,8 @@ class StreamDiffusion(Pipeline):
         self._style_source = None  # another model has not seen the picture
         image = await self._new_style_image(params)
         painter = await self._in_loader(lambda: _load_painter(params, image))
+        # CUDA graphs belong to the thread that records them; anything else is tried out while the old model goes on.
+        await (self._in_worker if params.cuda_graphs else self._in_loader)(painter.try_out)
         self._remember_style(params)
         return painter
 

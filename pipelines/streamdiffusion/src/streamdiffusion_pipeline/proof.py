@@ -20,7 +20,8 @@ def main() -> int:
     params = StreamDiffusionParams.model_validate_json(sys.stdin.read())
     try:
         # Any picture does for the IP-Adapter: the real one comes with the parameters of a stream.
-        Painter.load(params, Image.new("RGB", (64, 64)))
+        painter: Painter[None] = Painter.load(params, Image.new("RGB", (64, 64)))
+        painter.try_out()
     except ModelError as error:
         sys.stderr.write(f"{error}\n")
         return 1

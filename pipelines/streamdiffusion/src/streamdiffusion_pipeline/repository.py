@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 
 WEIGHTS = (".safetensors", ".bin")
 TEXTS = (".json", ".txt", ".model")
+ALLOW = "STREAMDIFFUSION_ALLOW"  # hub ids, and folders in which everything is allowed, with commas between
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,10 @@ class Repository:
         """The folder with the needed files; fetches what is missing, unless ``HF_HUB_OFFLINE`` is set.
 
         Raises:
-            ModelError: there is no such folder or repository.
+            ModelError: there is no such folder or repository, or it is not allowed here.
             NotDownloadedError: files are missing, and the hub is not to be asked or does not answer.
         """
+        self._check_allowed()
         if self.local:
             folder = Path(self.name).expanduser()
             if not folder.is_dir():
@@ -59,6 +61,19 @@ class Repository:
             return folder
         cached = self.cached()
         return cached if cached is not None else self.download()
+
+    def _check_allowed(self) -> None:
+        """Raises ModelError: the name is not one of ``STREAMDIFFUSION_ALLOW``, or a file is outside of the folder."""
+        outside = [name for name in (*self.parts, *self.files) if ".." in PurePosixPath(name).parts]
+        if outside:
+            raise ModelError(f"'{self.name}/{outside[0]}': '..' is not allowed in a name")
+        allowed = [entry.strip() for entry in os.environ.get(ALLOW, "").split(",") if entry.strip()]
+        if not allowed or self.name in allowed:
+            return
+        place = Path(self.name).expanduser().resolve()
+        folders = [Path(entry).expanduser().resolve() for entry in allowed if entry.startswith(("/", "~", "."))]
+        if not (self.local and any(folder in (place, *place.parents) for folder in folders)):
+            raise ModelError(f"'{self.name}' is not allowed here: {ALLOW} names what is")
 
     def cached(self) -> Path | None:
         """The folder in the hub's cache if all needed files are in it, None if some are missing."""
