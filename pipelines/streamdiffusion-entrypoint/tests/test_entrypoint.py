@@ -19,6 +19,7 @@ class TestRunner(EntrypointContract):
     command = ("streamdiffusion-runner",)
     model_id = "streamdiffusion"
     pictures = 6
+    patience_s = 110.0  # diffusers is imported first
     bad_params = ({"t_index_list": [50]},)
 
     @pytest.fixture(autouse=True, scope="class")

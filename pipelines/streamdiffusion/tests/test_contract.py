@@ -15,6 +15,7 @@ from .conftest import TinyModels
 
 class TestContract(PipelineContract):
     frames = 6
+    patience_s = 110.0
 
     @pytest.fixture(autouse=True, scope="class")
     @classmethod
@@ -41,3 +42,7 @@ class TestContract(PipelineContract):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("STREAMDIFFUSION_PARAMS", json.dumps({**params, "controlnets": []}))
             yield
+
+    @pytest.mark.timeout(300)  # two processes that import diffusers, which takes long where others work too
+    def test_prepare_models_can_run_twice(self) -> None:
+        super().test_prepare_models_can_run_twice()

@@ -70,6 +70,7 @@ async def prepared(hub: Hub, cache: Path, **params: Any) -> tuple[int, str]:
     return process.returncode, log.decode()
 
 
+@pytest.mark.timeout(300)  # processes that import diffusers, which takes long where others work too
 class TestPrepare:
     async def test_it_fetches_what_is_needed_goes_on_where_it_broke_off_and_proves_that_it_works(
         self, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

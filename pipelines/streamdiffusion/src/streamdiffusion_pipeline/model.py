@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     import torch
 
     from .params import StreamDiffusionParams
-
-logger = logging.getLogger(__name__)
 
 PIPELINE_CLASSES = (
     "StableDiffusionPipeline",
