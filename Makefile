@@ -13,6 +13,9 @@ BENCHMARKS ?= frame_path pipelines media preview startup runner_start reload soa
 # What others use on the network, for tests only: without its requirements, which clash with ours.
 PYTRICKLE = $(VENV)/pytrickle/.installed
 
+# The original of the streamdiffusion pipeline, for tests only: it pins libraries that no longer work together.
+STREAMDIFFUSION = $(VENV)/streamdiffusion/.installed
+
 # For two of the samples: without most of its requirements, which clash with ours; it has wheels for these machines only.
 MEDIAPIPE = $(VENV)/.mediapipe
 MEDIAPIPE_ON = python_version < "3.13" and platform_machine == "x86_64" and sys_platform == "linux"
@@ -35,12 +38,16 @@ $(PYTRICKLE): $(INSTALLED)
 	$(BIN)/python -m pip install -q --no-deps --upgrade --target $(@D) pytrickle==0.1.6
 	@touch $@
 
+$(STREAMDIFFUSION): $(INSTALLED)
+	$(BIN)/python -m pip install -q --no-deps --upgrade --target $(@D) streamdiffusion==0.1.1
+	@touch $@
+
 $(MEDIAPIPE): $(INSTALLED)
 	$(BIN)/python -m pip install -q -c constraints.txt -e './samples[mediapipe]'
 	$(BIN)/python -m pip install -q --no-deps 'mediapipe==0.10.21; $(MEDIAPIPE_ON)'
 	@touch $@
 
-test: $(INSTALLED) $(PYTRICKLE) $(MEDIAPIPE)
+test: $(INSTALLED) $(PYTRICKLE) $(MEDIAPIPE) $(STREAMDIFFUSION)
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 lint: $(INSTALLED)

@@ -1,0 +1,1 @@
+"""Real-time image-to-image diffusion of video. Importing this package loads nothing heavy."""
