@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import struct
 import uuid
 from collections.abc import Iterable, Mapping
@@ -272,6 +273,6 @@ def _cause(error: BaseException | None) -> str:
     """An error of aiohttp without the address in it."""
     if isinstance(error, asyncio.TimeoutError):
         return "no answer in time"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return error.os_error.strerror or type(error.os_error).__name__
+    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno:
+        return os.strerror(error.os_error.errno)
     return str(error) or type(error).__name__

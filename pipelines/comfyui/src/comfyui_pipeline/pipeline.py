@@ -179,7 +179,7 @@ class ComfyUI(Pipeline):
 
     def _limit_s(self, flight: InFlight) -> float:
         """Models may have to be loaded first: after a restart of the server, and while another workflow is tried."""
-        loading = self._warm is not flight.client or self._trial is not None
+        loading = self._warm is not flight.client or self._is_trying
         return self._params.load_timeout_s if loading else self._params.frame_timeout_s
 
     async def _finish(self, flight: InFlight, limit_s: float) -> None:
@@ -238,7 +238,7 @@ class ComfyUI(Pipeline):
         """
         new = _parsed(params)
         _refuse_changes(self._params, new)
-        if self._trial is not None:
+        if self._is_trying:
             raise ParamsError("another workflow is loading its models: send the parameters again when it has")
         client = await self._supervisor.client()
         graph, same = _graph_of(new), new.prompt == self._params.prompt
@@ -250,11 +250,11 @@ class ComfyUI(Pipeline):
         if same and transport is None:
             self._adopt(change)
             return None
-        self._trial = asyncio.create_task(self._adopt_tried(client, change))
-        done, _ = await asyncio.wait([self._trial], timeout=QUICK_TRIAL_S)
+        trial = self._trial = asyncio.create_task(self._adopt_tried(client, change))
+        done, _ = await asyncio.wait([trial], timeout=QUICK_TRIAL_S)
         if not done:
-            return asyncio.create_task(_told(self._trial))
-        await self._trial
+            return asyncio.create_task(_told(trial))
+        await trial
         return None
 
     async def _adopt_tried(self, client: ComfyClient, change: Change) -> None:
@@ -265,10 +265,12 @@ class ComfyUI(Pipeline):
             if change.transport is not None:
                 change.transport.close()
             raise
-        else:
-            self._adopt(change)
-        finally:
-            self._trial = None
+        self._adopt(change)
+
+    @property
+    def _is_trying(self) -> bool:
+        """Whether a new workflow is at its first picture."""
+        return self._trial is not None and not self._trial.done()
 
     def _adopt(self, change: Change) -> None:
         self._params, self._graph, self._catalog = change.params, change.graph, change.catalog
