@@ -55,7 +55,7 @@ class PipelineContract:
         frames: how many are fed in each check: several, and whole batches if it gathers any.
         outputs_per_input: a fraction where it gives fewer; None if it does not promise a number.
         latency_frames: inputs whose outputs it still holds when a stream ends.
-        exact: it gives every picture back as it was.
+        exact: it gives every picture back as it was, once or several times.
         deterministic: the same inputs give the same outputs, bit for bit, in another life of the pipeline.
         live_params: complete sets that are taken without a reload.
         reload_params: complete sets for which it reloads: `update_params` returns a task.
@@ -176,7 +176,7 @@ class PipelineContract:
         if not self.exact:
             pytest.skip("this pipeline changes pictures")
         for output in given:
-            number = round((output.time_s / TIME_BASE - source.pts(0)) / source.interval)
+            number = math.floor((output.time_s / TIME_BASE - source.pts(0)) / source.interval)
             assert output.picture.equal(source.tensor(number)[0].cpu()), f"picture {number} is another one"
 
     # ---- a life ------------------------------------------------------------------------------

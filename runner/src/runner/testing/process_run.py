@@ -43,16 +43,22 @@ class ProcessRun:
         already = len(self.given)
         for frame in frames:
             await self.process.send(frame, REQUEST)
-        # A pipeline that holds some back, or gives fewer, would be waited for in vain: its count is known.
-        draining = asyncio.create_task(self.process.drain(_QUIET_S if expected is None else self._patience_s))
-        draining.add_done_callback(lambda _: self._more.set())
+        draining = asyncio.create_task(self.process.drain(_QUIET_S))
         try:
-            while not draining.done() and (expected is None or len(self.given) < already + expected):
-                self._more.clear()
-                await self._more.wait()
+            if expected is None:
+                await draining
+            else:  # not to its end: what a pipeline holds back, or gives in addition, is not known to it
+                await asyncio.wait_for(self._come(already + expected), self._patience_s)
+        except asyncio.TimeoutError:
+            pass  # too few are found by whoever counts them
         finally:
             draining.cancel()
             await asyncio.gather(draining, return_exceptions=True)
+
+    async def _come(self, count: int) -> None:
+        while len(self.given) < count:
+            self._more.clear()
+            await self._more.wait()
 
     def _took(self, frame: RawFrame, _request_id: str) -> None:
         self.given.append(replace(frame, pixels=frame.pixels.copy()))
