@@ -38,11 +38,13 @@ def own_double(tmp_path: Path) -> Iterator[Callable[..., RunningDouble]]:
         stop_double(running)
 
 
-@pytest.fixture(autouse=True)
-def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="session")
+def _no_settings() -> Iterator[None]:
     """Without what a person may have set for servers of their own."""
-    for name in SETTINGS:
-        monkeypatch.delenv(name, raising=False)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in SETTINGS:
+            patch.delenv(name, raising=False)
+        yield
 
 
 @pytest.fixture

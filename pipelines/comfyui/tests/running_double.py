@@ -23,9 +23,9 @@ class RunningDouble:
     reading: threading.Thread
 
 
-def start_double(base: Path, *, ours: bool = True) -> RunningDouble:
-    """Start it on a free port; `ours`: with our node package."""
-    command = [sys.executable, str(DOUBLE / "main.py"), "--port", "0", "--base-directory", str(base)]
+def start_double(base: Path, *, ours: bool = True, port: int = 0) -> RunningDouble:
+    """Start it, on a free port unless one is named; `ours`: with our node package."""
+    command = [sys.executable, str(DOUBLE / "main.py"), "--port", str(port), "--base-directory", str(base)]
     if ours:
         command += ["--extra-model-paths-config", str(EXTRA_PATHS)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -40,6 +40,7 @@ def start_double(base: Path, *, ours: bool = True) -> RunningDouble:
 
 
 def stop_double(double: RunningDouble) -> None:
+    """End it as a crash would. Safe to call twice."""
     double.process.kill()
     double.process.wait()
     double.reading.join()

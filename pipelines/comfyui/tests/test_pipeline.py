@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from comfyui_pipeline import pipeline as pipeline_module
 from comfyui_pipeline.errors import ExecutionError, TransportError, WorkflowError
 from comfyui_pipeline.pipeline import ComfyUI
 from runner.errors import ParamsError
@@ -225,25 +227,36 @@ class TestLiveUpdates:
             (output,) = await through(pipeline, [PICTURES[0]])
             assert torch.equal(output.tensor, 1 - PICTURES[0])
 
-    async def test_a_workflow_that_loads_for_long_is_a_reload(self) -> None:
-        slow = chain(node("Sleep", seconds=3.0, hangs=False))
-        async with running_pipeline(prompt=INVERT, frame_timeout_s=0.5) as pipeline:
-            loading = await pipeline.update_params(width=64, height=64, prompt=slow)
+    async def test_a_workflow_that_loads_for_long_is_a_reload(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(pipeline_module, "QUICK_TRIAL_S", 0.1)
+        loaded = tmp_path / "loaded"
+        slow = chain(node("Gate", file=str(loaded), above=0.4, hangs=False))
+        async with running_pipeline(prompt=INVERT, frame_timeout_s=0.1) as pipeline:
+            loading = await pipeline.update_params(width=64, height=64, prompt=slow, frame_timeout_s=60)
             assert loading is not None
             with pytest.raises(ParamsError, match="another workflow is loading"):
                 await pipeline.update_params(width=64, height=64)
-            (output,) = await through(pipeline, [PICTURES[0]])  # waits behind it, and is not interrupted for that
-            assert torch.equal(output.tensor, 1 - PICTURES[0])
+            waiting = asyncio.create_task(through(pipeline, [PICTURES[0]]))
+            await asyncio.sleep(0.3)  # more than a picture may take: it waits behind the models, and is not lost
+            loaded.touch()
+            assert torch.equal((await waiting)[0].tensor, 1 - PICTURES[0])
             await loading
-            assert pipeline._params.prompt == slow
+            assert torch.equal((await through(pipeline, [PICTURES[0]]))[0].tensor, PICTURES[0])
 
-    async def test_a_workflow_that_fails_after_long_leaves_the_old_one(self, caplog: pytest.LogCaptureFixture) -> None:
-        slow = chain(node("Sleep", seconds=2.5, hangs=False), node("Raise", message="no weights"))
+    async def test_a_workflow_that_fails_after_long_leaves_the_old_one(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(pipeline_module, "QUICK_TRIAL_S", 0.1)
+        loaded = tmp_path / "loaded"
+        slow = chain(node("Gate", file=str(loaded), above=0.4, hangs=False), node("RaiseAbove", most=0.1))
         async with running_pipeline(prompt=INVERT) as pipeline:
             loading = await pipeline.update_params(width=64, height=64, prompt=slow)
             assert loading is not None
+            loaded.touch()
             await loading
-            assert "the one before goes on: node 3 (Raise) failed: RuntimeError: no weights" in caplog.text
+            assert "the one before goes on: node 3 (RaiseAbove) failed: RuntimeError: too bright" in caplog.text
             (output,) = await through(pipeline, [PICTURES[0]])
             assert torch.equal(output.tensor, 1 - PICTURES[0])
 

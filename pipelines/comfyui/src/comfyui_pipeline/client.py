@@ -6,6 +6,7 @@ Protocol: that of ComfyUI 0.3.45 and newer (``server.py``), which lets the clien
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import logging
 import os
@@ -136,8 +137,10 @@ class ComfyClient:
     async def _request(
         self, method: str, path: str, *, accepted: tuple[int, ...] = (200,), **body: Any
     ) -> tuple[int, dict[str, Any]]:
+        url = f"{self.address}/{path}"
         try:
-            async with self._session.request(method, f"{self.address}/{path}", **body) as response:
+            # Not elsewhere: the credentials are for this server.
+            async with self._session.request(method, url, allow_redirects=False, **body) as response:
                 text = await response.text()
                 if response.status not in accepted:
                     raise ServerError(f"ComfyUI at {self.address} answers {_reason(response.status)} to /{path}")
@@ -246,9 +249,8 @@ def refusals(answer: Mapping[str, Any], prompt: Nodes) -> list[str]:
     error = answer.get("error")
     if not reasons and error:
         reasons.append(_sentence(error) if isinstance(error, dict) else str(error))
-    return (
-        [f"ComfyUI refuses the workflow: {reasons[0]}", *reasons[1:]] if reasons else ["ComfyUI refuses the workflow"]
-    )
+    first, *more = reasons or ["no reason is given"]
+    return [f"ComfyUI refuses the workflow: {first}", *more]
 
 
 def _sentence(error: Mapping[str, Any]) -> str:
@@ -257,10 +259,14 @@ def _sentence(error: Mapping[str, Any]) -> str:
 
 
 def _session(address: ServerAddress, token: str) -> aiohttp.ClientSession:
-    auth = aiohttp.BasicAuth(address.user, address.password) if address.user or address.password else None
-    headers = {"Authorization": f"Bearer {token}"} if token and auth is None else None
+    headers = {}
+    if address.user or address.password:
+        credentials = base64.b64encode(f"{address.user}:{address.password}".encode()).decode()
+        headers["Authorization"] = f"Basic {credentials}"
+    elif token:
+        headers["Authorization"] = f"Bearer {token}"
     timeout = aiohttp.ClientTimeout(total=ANSWER_LIMIT_S, connect=CONNECT_LIMIT_S)
-    return aiohttp.ClientSession(auth=auth, headers=headers, timeout=timeout)
+    return aiohttp.ClientSession(headers=headers, timeout=timeout)
 
 
 def _reason(status: int) -> str:
@@ -275,4 +281,6 @@ def _cause(error: BaseException | None) -> str:
         return "no answer in time"
     if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno:
         return os.strerror(error.os_error.errno)
+    if isinstance(error, aiohttp.ClientConnectionError):
+        return "the connection broke"
     return str(error) or type(error).__name__

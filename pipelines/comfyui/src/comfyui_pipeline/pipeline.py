@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 INTERRUPT_LIMIT_S = 5.0  # for an interrupted prompt to end; a node that never looks makes the server hang
+# Tries after memory was freed. The server frees it between two prompts: the first try may come before that.
+FREED_TIMES = 2
 QUICK_TRIAL_S = 2.0  # a workflow that takes longer for its first picture loads models: the pipeline counts as loading
 # What the slots for pictures are made after.
 _TRANSPORT_FIELDS = ("width", "height", "output_width", "output_height", "prompts_in_flight", "transport")
@@ -75,7 +77,7 @@ class ComfyUI(Pipeline):
         self._seq = 0
         self._warm: ComfyClient | None = None  # a picture has come back through it: models are loaded
         self._trial: asyncio.Task[None] | None = None
-        self._supervisor: Supervisor
+        self._supervisor: Supervisor | None = None
         self._transport: Transport | None = None
         self._params: ComfyUIParams
         self._graph: LiveGraph
@@ -90,10 +92,10 @@ class ComfyUI(Pipeline):
             ComfyUIError: one of its children says what is wrong, and the way out.
         """
         self._params = _parsed(params)
-        self._supervisor = Supervisor(ServerChoice.choose(self._params, os.environ))
+        supervisor = self._supervisor = Supervisor(ServerChoice.choose(self._params, os.environ))
         try:
-            await self._supervisor.start()
-            client = await self._supervisor.client()
+            await supervisor.start()
+            client = await supervisor.client()
             graph = _graph_of(self._params)
             self._catalog = await client.catalog(graph.inner_classes())
             graph.check(self._catalog)
@@ -111,7 +113,8 @@ class ComfyUI(Pipeline):
             self._trial.cancel()
         if self._transport is not None:
             self._transport.close()
-        await self._supervisor.stop()
+        if self._supervisor is not None:
+            await self._supervisor.stop()
 
     @classmethod
     def prepare_models(cls) -> None:
@@ -128,7 +131,7 @@ class ComfyUI(Pipeline):
 
     async def put_video_frame(self, frame: VideoFrame, request_id: str) -> None:
         """Put a prompt for this picture into the server's queue; waits while enough of them are under way."""
-        client = await self._supervisor.client()
+        client = await self._server.client()
         transport, slot = await self._take_slot()
         try:
             flight = await self._submit(client, transport, slot, frame, self._graph)
@@ -183,22 +186,29 @@ class ComfyUI(Pipeline):
         return self._params.load_timeout_s if loading else self._params.frame_timeout_s
 
     async def _finish(self, flight: InFlight, limit_s: float) -> None:
-        """Wait until the server is done with a picture; where its memory was full, once more after freeing it."""
+        """Wait until the server is done with a picture; where its memory was full, again after freeing it."""
+        for _ in range(FREED_TIMES):
+            try:
+                await self._wait(flight, limit_s)
+                break
+            except OutOfMemoryError as error:
+                logger.warning("%s: its models are unloaded, and the picture is tried again", error)
+                await flight.client.free()
+                flight.execution = await flight.client.submit(flight.prompt, flight.execution.output_node)
+                limit_s = self._params.load_timeout_s
+        else:
+            await self._wait_once_more(flight, limit_s)
+        self._warm = flight.client
+        self._server.proven()
+
+    async def _wait_once_more(self, flight: InFlight, limit_s: float) -> None:
         try:
             await self._wait(flight, limit_s)
         except OutOfMemoryError as error:
-            logger.warning("%s: its models are unloaded, and the picture is tried again", error)
-            await flight.client.free()
-            flight.execution = await flight.client.submit(flight.prompt, flight.execution.output_node)
-            try:
-                await self._wait(flight, self._params.load_timeout_s)
-            except OutOfMemoryError as again:
-                raise OutOfMemoryError(
-                    f"{again}, also after all models were unloaded: use smaller pictures (width, height), a smaller "
-                    "model, or start ComfyUI with --lowvram"
-                ) from again
-        self._warm = flight.client
-        self._supervisor.proven()
+            raise OutOfMemoryError(
+                f"{error}, also after all models were unloaded: use smaller pictures (width, height), a smaller "
+                "model, or start ComfyUI with --lowvram"
+            ) from error
 
     async def _wait(self, flight: InFlight, limit_s: float) -> None:
         try:
@@ -214,14 +224,14 @@ class ComfyUI(Pipeline):
             await flight.client.interrupt(flight.execution)
             await asyncio.wait([flight.execution.done], timeout=INTERRUPT_LIMIT_S)
         except ServerError as error:
-            await self._supervisor.restart(flight.client, f"{text}: {error}")
+            await self._server.restart(flight.client, f"{text}: {error}")
             return error
         if flight.execution.done.done():
             wait = f" while {others} prompts of others were in ComfyUI's queue" if others > 0 else ""
             return FrameTimeoutError(f"{text}{wait} and was interrupted (frame_timeout_s, load_timeout_s)")
-        way_out = "it is started again" if self._supervisor.is_managed else "restart it"
+        way_out = "it is started again" if self._server.is_managed else "restart it"
         text = f"{text}, and ComfyUI does not react to an interrupt: {way_out}"
-        await self._supervisor.restart(flight.client, text)
+        await self._server.restart(flight.client, text)
         return ServerError(text)
 
     # ---- params ------------------------------------------------------------------------------
@@ -240,7 +250,7 @@ class ComfyUI(Pipeline):
         _refuse_changes(self._params, new)
         if self._is_trying:
             raise ParamsError("another workflow is loading its models: send the parameters again when it has")
-        client = await self._supervisor.client()
+        client = await self._server.client()
         graph, same = _graph_of(new), new.prompt == self._params.prompt
         catalog = self._catalog if same else await client.catalog(graph.inner_classes())
         graph.check(catalog)
@@ -266,6 +276,11 @@ class ComfyUI(Pipeline):
                 change.transport.close()
             raise
         self._adopt(change)
+
+    @property
+    def _server(self) -> Supervisor:
+        assert self._supervisor is not None, "initialize comes first"
+        return self._supervisor
 
     @property
     def _is_trying(self) -> bool:

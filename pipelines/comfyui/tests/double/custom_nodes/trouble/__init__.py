@@ -59,36 +59,36 @@ class Raise(_Troublesome):
         raise RuntimeError(message)
 
 
-class RaiseBelow(_Troublesome):
-    """Fails on pictures that are dark on average."""
+class RaiseAbove(_Troublesome):
+    """Fails on pictures that are bright on average."""
 
-    MORE = {"least": ("FLOAT", {"min": 0.0, "max": 1.0})}
+    MORE = {"most": ("FLOAT", {"min": 0.0, "max": 1.0})}
 
-    def run(self, image: torch.Tensor, least: float) -> tuple[torch.Tensor]:
-        if image.mean() < least:
-            raise RuntimeError("too dark")
+    def run(self, image: torch.Tensor, most: float) -> tuple[torch.Tensor]:
+        if image.mean() > most:
+            raise RuntimeError("too bright")
         return (image,)
 
 
 class NeedsMemory(_Troublesome):
-    """Has none until the server was asked so often to free some."""
+    """For pictures brighter than 0.9 it has none until the server has freed some so often since the first `key`."""
 
-    MORE = {"frees": ("INT", {"min": 0})}
+    MORE = {"key": ("STRING", {}), "frees": ("INT", {"min": 0})}
+    first: dict[str, int] = {}
 
-    def run(self, image: torch.Tensor, frees: int) -> tuple[torch.Tensor]:
-        if running.frees < frees:
+    def run(self, image: torch.Tensor, key: str, frees: int) -> tuple[torch.Tensor]:
+        if image.mean() > 0.9 and running.frees < self.first.setdefault(key, running.frees) + frees:
             raise torch.OutOfMemoryError("Allocation on device 0 would exceed allowed memory. (out of memory)")
         return (image,)
 
 
-class Sleep(_Troublesome):
-    """Takes its time; one that hangs does not look whether it was interrupted."""
+class Gate(_Troublesome):
+    """Lets pictures brighter than `above` wait until a file is there; one that hangs hears of no interrupt."""
 
-    MORE = {"seconds": ("FLOAT", {}), "hangs": ("BOOLEAN", {})}
+    MORE = {"file": ("STRING", {}), "above": ("FLOAT", {}), "hangs": ("BOOLEAN", {})}
 
-    def run(self, image: torch.Tensor, seconds: float, hangs: bool) -> tuple[torch.Tensor]:
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
+    def run(self, image: torch.Tensor, file: str, above: float, hangs: bool) -> tuple[torch.Tensor]:
+        while image.mean() > above and not os.path.exists(file):
             if not hangs:
                 running.look()
             time.sleep(0.005)
@@ -133,9 +133,9 @@ NODE_CLASS_MAPPINGS = {
         Brightness,
         Previews,
         Raise,
-        RaiseBelow,
+        RaiseAbove,
         NeedsMemory,
-        Sleep,
+        Gate,
         CrashOnce,
         LeavesAProcess,
         Twice,
