@@ -65,9 +65,8 @@ def test_the_entrypoint_lets_no_stream_choose_the_server(monkeypatch: pytest.Mon
     from comfyui_runner import main
 
     monkeypatch.setattr(main, "start_app", lambda _pipeline: None)
+    monkeypatch.setenv("COMFYUI_URL", "")  # what is set from here on is taken back at the end
     main.main()
     assert os.environ["COMFYUI_URL"] == DEFAULT_URL
-    monkeypatch.setenv("COMFYUI_URL", DEFAULT_URL)  # so that it is taken back at the end
     with pytest.raises(SettingsError, match="not by params"):
         ServerChoice.choose(ComfyUIParams(folder="/tmp"), os.environ)
-    monkeypatch.delenv("COMFYUI_URL")
