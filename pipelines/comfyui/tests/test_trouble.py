@@ -22,6 +22,9 @@ from comfyui_pipeline.errors import (
     ServerStartError,
 )
 from comfyui_pipeline.pipeline import ComfyUI
+from comfyui_pipeline.transport import choice
+from comfyui_pipeline.transport.memory import FrameMemory
+from runner.live.process.segment import Segment
 
 from .running_double import RunningDouble, stop_double
 from .workflows import INVERT, PATIENCE_S, chain, frame, node, picture, running_pipeline, through
@@ -176,3 +179,34 @@ class TestLostServers:
         assert "lacks our nodes: comfyui-nodes install" in caplog.text
         with pytest.raises(Exception, match="lacks our nodes"):
             await ComfyUI().initialize(**SIZE, transport="shared_memory")
+
+
+@pytest.mark.usefixtures("server")
+class TestMemoryThatTheServerDoesNotSee:
+    async def test_a_file_is_used_where_proc_is_another_one(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setattr(FrameMemory, "create", _elsewhere)
+        monkeypatch.setattr(choice, "shared_folder", lambda: tmp_path)
+        async with running_pipeline(prompt=INVERT, transport="shared_memory") as pipeline:
+            assert len(list(tmp_path.iterdir())) == 1
+            (output,) = await through(pipeline, [PICTURE])
+        assert torch.equal(output.tensor, 1 - PICTURE)
+        assert list(tmp_path.iterdir()) == []
+
+    async def test_pictures_are_uploaded_where_no_memory_is_shared(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(FrameMemory, "create", _elsewhere)
+        monkeypatch.setattr(choice, "shared_folder", lambda: tmp_path / "missing")
+        async with running_pipeline(prompt=INVERT) as pipeline:
+            (output,) = await through(pipeline, [PICTURE])
+        assert (output.tensor - (1 - PICTURE)).abs().max() <= 1.01 / 255
+        assert "does not share memory with this process" in caplog.text
+
+
+def _elsewhere(_slots: int, pixels: int) -> FrameMemory:
+    """Memory under a name that means nothing in the server, as that of a process in another container."""
+    memory = FrameMemory(Segment.create(1 << 20), pixels * 12)
+    memory.name = "/proc/999999999/fd/3"
+    return memory

@@ -57,6 +57,10 @@ class TestEnds:
                 {**chain(), "5": {"class_type": "SaveTensor", "inputs": {"images": ["1", 0]}}},
                 "keep one of them",
             ),
+            (
+                {**chain(), "5": node("LoadAudioTensor")},
+                r"no sound and no text: take out node 5 \(LoadAudioTensor\)",
+            ),
             ({"1": node("LoadTensor"), "9": node("SaveTensor")}, r"node 9 \(SaveTensor\) is not linked to a picture"),
         ],
     )
@@ -171,10 +175,6 @@ class TestCatalog:
             "node 2 (Blend): input 'b' is required and not there",
             "node 3 (Blend): input 'a' is linked to ['1'], which is no [node, output]",
         )
-
-    def test_sound_is_refused_with_the_reason(self) -> None:
-        with pytest.raises(WorkflowError, match="works on sound, which does not enter this pipeline"):
-            Workflow.parse({"1": node("LoadAudioTensor")}).check(NodeCatalog({}))
 
 
 class TestRefusals:

@@ -32,9 +32,6 @@ _BROUGHT_BY = {
     "LiveFrameIn": "our own nodes: comfyui-nodes install COMFYUI_FOLDER, then restart ComfyUI",
     "LiveFrameOut": "our own nodes: comfyui-nodes install COMFYUI_FOLDER, then restart ComfyUI",
     "SaveImageWebsocket": "custom_nodes/websocket_image_save.py, which ComfyUI ships; copy it back",
-    "LoadAudioTensor": "comfystream, and works on sound, which does not enter this pipeline: take it out",
-    "SaveAudioTensor": "comfystream, and works on sound, which does not enter this pipeline: take it out",
-    "SaveTextTensor": "comfystream, and gives text, which does not leave this pipeline: take it out",
 }
 
 

@@ -21,6 +21,8 @@ LIVE_INPUTS = ("LiveFrameIn", "LoadTensor", "PrimaryInputLoadImage")
 FILE_INPUTS = ("LoadImage",)
 LIVE_OUTPUTS = ("LiveFrameOut", "SaveTensor", "SaveImageWebsocket")
 FILE_OUTPUTS = ("PreviewImage", "SaveImage")
+# comfystream's other ends: sound passes a pipeline by, and text has no way out of it.
+NOT_PICTURES = ("LoadAudioTensor", "SaveAudioTensor", "SaveTextTensor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,9 @@ class LiveGraph:
         Raises:
             WorkflowError: it has none, or it is not clear which.
         """
+        if others := workflow.of_class(*NOT_PICTURES):
+            which = ", ".join(workflow.described(number) for number in others)
+            raise WorkflowError(f"only pictures go in and out here, no sound and no text: take out {which}")
         entries = workflow.of_class(*LIVE_INPUTS) or _only(workflow, FILE_INPUTS, "in", "LoadTensor")
         (exit_node,) = _only(workflow, LIVE_OUTPUTS, "out", "") or _only(workflow, FILE_OUTPUTS, "out", "SaveTensor")
         image = workflow.nodes[exit_node]["inputs"].get("images")
