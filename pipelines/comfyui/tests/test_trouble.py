@@ -99,6 +99,23 @@ class TestStalls:
             (output,) = await through(pipeline, [PICTURE])
         assert torch.equal(output.tensor, PICTURE)
 
+    async def test_a_picture_behind_somebody_elses_prompt_is_taken_out_of_the_queue(
+        self, server: RunningDouble, tmp_path: Path
+    ) -> None:
+        gate = tmp_path / "gate"
+        theirs = chain(
+            node("Gate", file=str(gate), above=-1.0, hangs=False), first="EmptyImage", last="SaveImageWebsocket"
+        )
+        theirs["1"]["inputs"] = {"width": 8, "height": 8, "batch_size": 1, "color": 0}
+        async with running_pipeline(prompt=INVERT, frame_timeout_s=0.3) as pipeline:
+            await post(f"{server.url}/prompt", {"prompt": theirs})
+            await lost(pipeline, PICTURE, FrameTimeoutError, "while 1 prompts of others were in ComfyUI's queue")
+            gate.touch()
+            await pipeline.update_params(**SIZE, prompt=INVERT, frame_timeout_s=60)
+            (output,) = await through(pipeline, [PICTURE])
+            assert pipeline._server.restarts == 0
+        assert torch.equal(output.tensor, 1 - PICTURE)
+
     async def test_an_interrupt_from_outside_costs_one_picture(self, server: RunningDouble, tmp_path: Path) -> None:
         slow = chain(node("Gate", file=str(tmp_path / "never"), above=0.9, hangs=False))
         async with running_pipeline(prompt=slow, frame_timeout_s=60) as pipeline:

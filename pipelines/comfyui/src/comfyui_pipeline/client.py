@@ -20,7 +20,7 @@ import aiohttp
 
 from .address import ServerAddress
 from .catalog import NodeCatalog
-from .errors import ServerError, ServerLost, ServerStartError, WorkflowError
+from .errors import InterruptedExecutionError, ServerError, ServerLost, ServerStartError, WorkflowError
 from .execution import Execution
 from .workflow import Nodes
 
@@ -119,7 +119,12 @@ class ComfyClient:
     async def interrupt(self, execution: Execution) -> None:
         """Take a prompt out of the queue, or have its node stop as soon as it looks."""
         await self._request("POST", "queue", json={"delete": [execution.prompt_id]})
-        await self._request("POST", "interrupt", json={"prompt_id": execution.prompt_id})
+        _, queue = await self._request("GET", "queue")
+        if any(execution.prompt_id in running[:2] for running in queue.get("queue_running", ())):
+            await self._request("POST", "interrupt", json={"prompt_id": execution.prompt_id})
+        else:  # the server tells nothing of a prompt that never ran
+            self._executions.pop(execution.prompt_id, None)
+            execution.fail(InterruptedExecutionError("the prompt was taken out of ComfyUI's queue"))
 
     async def free(self) -> None:
         """Have the server unload all models and drop its cached results, before its next prompt."""
@@ -221,7 +226,7 @@ class ComfyClient:
             self._running.on_picture(message[_BINARY_HEADER.size :])
 
     def _forget(self, execution: Execution) -> None:
-        del self._executions[execution.prompt_id]
+        self._executions.pop(execution.prompt_id, None)
         self._ended.append(execution.prompt_id)
         if len(self._ended) >= _FORGOTTEN_AT_ONCE:
             ended, self._ended = self._ended, []

@@ -90,6 +90,22 @@ class ImageInvert:
         return (1.0 - image,)
 
 
+class EmptyImage:
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "generate"
+    CATEGORY = "image"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        number = ("INT", {"default": 512, "min": 1, "max": 16384})
+        color = ("INT", {"default": 0, "min": 0, "max": 0xFFFFFF, "display": "color"})
+        return {"required": {"width": number, "height": number, "batch_size": number, "color": color}}
+
+    def generate(self, width: int, height: int, batch_size: int, color: int) -> tuple[torch.Tensor]:
+        channels = [(color >> shift & 0xFF) / 0xFF for shift in (16, 8, 0)]
+        return (torch.tensor(channels).expand(batch_size, height, width, 3),)
+
+
 class ImageScale:
     RETURN_TYPES = ("IMAGE",)
     FUNCTION = "upscale"
@@ -151,5 +167,6 @@ class SaveImageWebsocket:
 
 
 NODE_CLASS_MAPPINGS: dict[str, Any] = {
-    node.__name__: node for node in (LoadImage, ImageInvert, ImageScale, CheckpointLoaderSimple, SaveImageWebsocket)
+    node.__name__: node
+    for node in (LoadImage, ImageInvert, EmptyImage, ImageScale, CheckpointLoaderSimple, SaveImageWebsocket)
 }
