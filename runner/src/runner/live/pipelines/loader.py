@@ -7,6 +7,7 @@ import difflib
 import importlib
 import inspect
 import os
+import reprlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,9 @@ from .spec import PipelineSpec
 
 # What a params module must not load. The first three are the network's own rule (contract 7.1).
 HEAVY_MODULES = ("torch", "streamdiffusion", "comfystream", "diffusers", "transformers", "tensorflow", "jax")
+
+_shown = reprlib.Repr()  # a value may be a whole document
+_shown.maxstring = _shown.maxother = 200
 
 
 def import_object(path: str) -> Any:
@@ -181,7 +185,7 @@ def parse_params(params_class: type[BaseParams], params: dict[str, Any]) -> Base
         return params_class(**params)
     except ValidationError as error:
         refused = {
-            ".".join(str(part) for part in item["loc"]) or "params": f"{item['msg']} (got {item['input']!r})"
+            ".".join(str(part) for part in item["loc"]) or "params": f"{item['msg']} (got {_shown.repr(item['input'])})"
             for item in error.errors()
         }
         text = "; ".join(f"{name}: {reason}" for name, reason in refused.items())

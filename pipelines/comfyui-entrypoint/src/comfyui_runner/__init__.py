@@ -1,0 +1,1 @@
+"""Starts the runner with the ComfyUI pipeline."""

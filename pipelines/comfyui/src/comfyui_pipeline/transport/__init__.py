@@ -1,0 +1,1 @@
+"""How pictures go to a ComfyUI server and come back: `SharedMemory` on this machine, `Upload` to any."""
