@@ -1,0 +1,112 @@
+"""Frames through Scope pipelines: chunks, kinds of output, times, errors."""
+
+from __future__ import annotations
+
+import sys
+from itertools import pairwise
+
+import pytest
+import torch
+
+from .driver import FRAME, Driver, levels
+
+
+class TestChunks:
+    async def test_one_frame_at_a_time_comes_back_at_once(self, driver: Driver) -> None:
+        await driver.start(pipeline="gray")
+        await driver.put(3)
+        outputs = await driver.take(3)
+        assert levels(outputs) == [0, 1, 2]
+        assert [output.timestamp for output in outputs] == [0, FRAME, 2 * FRAME]
+
+    async def test_frames_are_gathered_to_the_size_that_prepare_asks_for(self, driver: Driver) -> None:
+        await driver.start(pipeline="passthrough")
+        await driver.put(3)
+        assert await driver.nothing_comes()
+        await driver.put(1)
+        assert levels(await driver.take(4)) == [0, 1, 2, 3]
+
+    async def test_a_full_chunk_keeps_values_times_and_side_data_of_each_frame(self, driver: Driver) -> None:
+        await driver.start(pipeline="passthrough")
+        await driver.put(8)
+        outputs = await driver.take(8)
+        assert levels(outputs) == list(range(8))
+        assert [output.timestamp for output in outputs] == [index * FRAME for index in range(8)]
+        assert [output.frame.side_data.input for output in outputs] == list(range(8))
+        assert {output.request_id for output in outputs} == {"stream"}
+        assert outputs[0].log_timestamps == {"frame_init": 1.0}
+
+    async def test_what_is_left_at_the_end_of_a_stream_gives_as_many_outputs(self, driver: Driver) -> None:
+        await driver.start(pipeline="passthrough")
+        await driver.put(6)
+        await driver.pipeline.flush()
+        assert levels(await driver.take(6)) == list(range(6))
+        assert await driver.nothing_waits()
+
+    async def test_frames_of_a_stream_that_is_over_do_not_get_into_the_next(self, driver: Driver) -> None:
+        await driver.start(pipeline="passthrough")
+        await driver.put(3, "old")
+        await driver.put(4, "new")
+        outputs = await driver.take(4)
+        assert levels(outputs) == [3, 4, 5, 6]
+        assert {output.request_id for output in outputs} == {"new"}
+        assert await driver.nothing_waits()
+
+    async def test_text_mode_makes_nine_pictures_and_then_twelve_of_each_input(self, driver: Driver) -> None:
+        await driver.start(pipeline="waves")
+        await driver.put(2)
+        outputs = await driver.take(21)
+        assert levels(outputs)[9:] == [17 * index for index in range(12)]
+        assert await driver.nothing_waits()
+        calls = sys.modules["scope.core.pipelines.waves.pipeline"].instances[-1].calls
+        assert all("video" not in call for call in calls)
+
+    async def test_video_mode_gathers_twelve_inputs_for_each_call(self, driver: Driver) -> None:
+        await driver.start(pipeline="waves", input_mode="video")
+        await driver.put(24)
+        outputs = await driver.take(9 + 12)
+        calls = sys.modules["scope.core.pipelines.waves.pipeline"].instances[-1].calls
+        assert [len(call["video"]) for call in calls] == [12, 12]
+        times = [output.timestamp for output in outputs]
+        assert times[0] == 0
+        assert times[9:] == [index * FRAME for index in range(12, 24)]
+
+
+class TestOutputs:
+    async def test_a_bare_tensor_and_forty_five_of_four_are_spread_over_the_time_of_the_four(
+        self, driver: Driver
+    ) -> None:
+        await driver.start(pipeline="bare")
+        await driver.put(8)
+        outputs = await driver.take(90)
+        times = [output.timestamp for output in outputs]
+        steps = {later - earlier for earlier, later in pairwise(times)}
+        assert max(steps) - min(steps) <= 1
+        assert times[0] == 0
+        assert times[45] == 4 * FRAME
+
+    @pytest.mark.usefixtures("weights")
+    async def test_uint8_becomes_floats_in_0_to_1(self, driver: Driver) -> None:
+        await driver.start(pipeline="echo-files")
+        await driver.put(1)
+        (output,) = await driver.take(1)
+        assert output.tensor.dtype == torch.float32
+        assert output.tensor.shape == (1, 64, 64, 3)
+        assert levels([output]) == [200]
+
+    async def test_an_exception_of_the_pipeline_is_raised_in_its_place_and_the_next_chunk_works(
+        self, driver: Driver
+    ) -> None:
+        await driver.start(pipeline="bare")
+        for level in (13, 13, 13, 13, 5, 5, 5, 5):
+            await driver.pipeline.put_video_frame(driver.frame(level), "stream")
+        with pytest.raises(RuntimeError, match="thirteen"):
+            await driver.take(1)
+        assert levels(await driver.take(45)) == [5] * 45
+
+
+class TestOverlap:
+    async def test_the_next_chunk_is_gathered_while_one_is_worked_on(self, driver: Driver) -> None:
+        await driver.start(pipeline="passthrough")
+        await driver.put(7)  # returns although no output has been taken, and the first chunk may still be worked on
+        assert levels(await driver.take(4)) == [0, 1, 2, 3]
