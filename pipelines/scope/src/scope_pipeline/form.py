@@ -174,10 +174,10 @@ class Form:
             described = ScopeParams.model_fields["input_mode"].description
             fields["input_mode"] = (Literal[there], Field(default=self.mode, description=described))
         else:
-            fields["input_mode"] = (Annotated[str, SkipJsonSchema()], self.mode)
+            fields["input_mode"] = (SkipJsonSchema[str], self.mode)
         if not getattr(config_class, "supports_prompts", True):
             prompts = ScopeParams.model_fields["prompts"]
-            fields["prompts"] = (Annotated[Any, SkipJsonSchema()], prompts.default)
+            fields["prompts"] = (SkipJsonSchema[object], prompts.default)
         for name in self._shown():
             fields[name] = self._field(name)
         title = str(getattr(config_class, "pipeline_name", "") or self.pipeline.id)

@@ -6,6 +6,7 @@ import difflib
 import importlib
 import importlib.util
 import os
+import re
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -77,15 +78,10 @@ def find_pipeline(pipeline_id: str) -> ScopePipeline:
         PipelineUnavailable: Scope has it, but not on this machine.
         UnknownScopePipeline: there is none of that id; names those that are near.
     """
-    registry = load_registry()
-    node_class = registry.get(pipeline_id)
-    if node_class is not None:
-        return ScopePipeline(pipeline_id, registry.get_config_class(pipeline_id), node_class)
-    config_class = _shipped_config(pipeline_id)
-    known = sorted(registry.list_pipelines())
-    if config_class is not None:
-        raise PipelineUnavailable(_why_unavailable(pipeline_id, config_class, known))
-    raise UnknownScopePipeline(_unknown(pipeline_id, known))
+    pipeline = find_config(pipeline_id)
+    if pipeline.node_class is None:
+        raise PipelineUnavailable(_why_unavailable(pipeline))
+    return pipeline
 
 
 def find_config(pipeline_id: str) -> ScopePipeline:
@@ -93,13 +89,16 @@ def find_config(pipeline_id: str) -> ScopePipeline:
 
     Raises:
         ScopeNotInstalled, UnknownScopePipeline: as `find_pipeline`.
+        PipelineUnavailable: not even its config class can be imported.
     """
     registry = load_registry()
     node_class = registry.get(pipeline_id)
-    config_class = registry.get_config_class(pipeline_id) if node_class is not None else _shipped_config(pipeline_id)
+    if node_class is not None:
+        return ScopePipeline(pipeline_id, registry.get_config_class(pipeline_id), node_class)
+    config_class = _shipped_config(pipeline_id)
     if config_class is None:
-        raise UnknownScopePipeline(_unknown(pipeline_id, sorted(registry.list_pipelines())))
-    return ScopePipeline(pipeline_id, config_class, node_class)
+        raise UnknownScopePipeline(_unknown(pipeline_id))
+    return ScopePipeline(pipeline_id, config_class)
 
 
 def registered_ids() -> list[str]:
@@ -107,41 +106,54 @@ def registered_ids() -> list[str]:
     return sorted(load_registry().list_pipelines())
 
 
-def _shipped(pipeline_id: str, module: str) -> str:
-    """Where Scope keeps a module of a pipeline that it ships: folders are named by ids, with underscores."""
-    return f"scope.core.pipelines.{pipeline_id.replace('-', '_')}.{module}"
-
-
 def _shipped_config(pipeline_id: str) -> Any:
     """Config class of a pipeline that Scope ships but has not registered; None if there is none.
 
-    Scope leaves out what needs a GPU where there is none. Config classes are in light modules of their own.
+    Scope leaves out what needs a GPU where there is none, and what cannot be imported.
     """
-    try:
-        module = importlib.import_module(_shipped(pipeline_id, "schema"))
-    except ImportError:
+    package = _package(pipeline_id)
+    if importlib.util.find_spec(package) is None:
         return None
+    try:
+        module = importlib.import_module(f"{package}.schema")
+    except Exception as error:
+        raise PipelineUnavailable(_not_importable(pipeline_id, error)) from error
     own = (value for value in vars(module).values() if getattr(value, "pipeline_id", None) == pipeline_id)
     return next(own, None)
 
 
-def _why_unavailable(pipeline_id: str, config_class: Any, known: list[str]) -> str:
+def _package(pipeline_id: str) -> str:
+    """Where Scope keeps a pipeline that it ships: folders are named by ids, with underscores."""
+    return f"scope.core.pipelines.{re.sub(r'[^A-Za-z0-9]', '_', pipeline_id)}"
+
+
+def _why_unavailable(pipeline: ScopePipeline) -> str:
     import torch
 
-    here = f" Here run: {', '.join(known)}." if known else ""
-    need_gb = getattr(config_class, "estimated_vram_gb", None)
+    need_gb = getattr(pipeline.config_class, "estimated_vram_gb", None)
     if need_gb is not None and not torch.cuda.is_available():
-        return f"Scope pipeline '{pipeline_id}' needs a GPU with {need_gb:g} GB of memory, and torch finds none.{here}"
+        need = f"a GPU with {need_gb:g} GB of memory"
+        return f"Scope pipeline '{pipeline.id}' needs {need}, and torch finds none.{_others()}"
     try:
-        importlib.import_module(_shipped(pipeline_id, "pipeline"))
+        importlib.import_module(f"{_package(pipeline.id)}.pipeline")
     except Exception as error:
-        return f"Scope pipeline '{pipeline_id}' cannot be imported: {type(error).__name__}: {error}.{here}"
-    return f"Scope has not registered its pipeline '{pipeline_id}'; its log says why.{here}"
+        return _not_importable(pipeline.id, error)
+    return f"Scope has not registered its pipeline '{pipeline.id}'; its log says why.{_others()}"
 
 
-def _unknown(pipeline_id: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(pipeline_id, known, n=1)
-    guess = f" Did you mean '{near[0]}'?" if near else f" There are: {', '.join(known) or 'none'}."
+def _not_importable(pipeline_id: str, error: Exception) -> str:
+    return f"Scope pipeline '{pipeline_id}' cannot be imported: {type(error).__name__}: {error}.{_others()}"
+
+
+def _others() -> str:
+    ids = registered_ids()
+    return f" Here run: {', '.join(ids)}." if ids else ""
+
+
+def _unknown(pipeline_id: str) -> str:
+    ids = registered_ids()
+    near = difflib.get_close_matches(pipeline_id, ids, n=1)
+    guess = f" Did you mean '{near[0]}'?" if near else f" There are: {', '.join(ids) or 'none'}."
     return f"Scope has no pipeline '{pipeline_id}'.{guess}{_failed_plugins()}"
 
 

@@ -34,7 +34,7 @@ class PipelineRegistry:
 
 
 def _initialize_registry() -> None:
-    for name in ("passthrough", "gray", "waves", "longlive", "torn", "echo_files", "bare"):
+    for name in ("passthrough", "gray", "waves", "longlive", "torn", "half", "echo_files", "bare"):
         try:
             module = importlib.import_module(f".{name}.pipeline", package=__package__)
             pipeline = module.PIPELINE
