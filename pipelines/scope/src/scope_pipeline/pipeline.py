@@ -18,8 +18,8 @@ from .chunks import Chunk, Gatherer
 from .folders import use_model_folders
 from .form import Filled
 from .loading import fill, load
-from .models import fetch_models
-from .params import default_pipeline
+from .models import check_models, fetch_models
+from .params import ScopeParams, default_pipeline
 from .registry import find_config
 from .room import fits_beside, give_back
 from .running import RunningPipeline
@@ -32,12 +32,13 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-SERVES_ON_S = 5.0  # for so long the old pipeline serves while a new one loads; the host waits 10 s for an answer
 _NOMINAL_FPS = 24  # of the first input, when the time to the next is not known
 
 
 class Scope(Pipeline):
     """Drives one Scope pipeline in a worker thread; a change of what it was loaded with loads another beside it."""
+
+    params_class = ScopeParams  # for who names the pipeline alone
 
     def __init__(self) -> None:
         self._running: RunningPipeline | None = None
@@ -118,7 +119,8 @@ class Scope(Pipeline):
     async def update_params(self, **params: Any) -> Task[None] | None:
         """Take params; those that a pipeline is loaded with load a new one.
 
-        The old one serves for `SERVES_ON_S` meanwhile, and stays if that fails. What takes longer is a reload.
+        Returns:
+            None, or a task that ends when the new pipeline runs, or, told as an error, the old one again.
 
         Raises:
             ParamsError, ScopeError: refused; nothing has changed.
@@ -130,46 +132,34 @@ class Scope(Pipeline):
             await self._in(self._worker, partial(running.update, filled))
             return None
         models = use_model_folders(os.environ)
+        await self._in(self._loader, partial(check_models, filled.form.pipeline, models))
         beside = await self._in(self._loader, partial(fits_beside, filled.form.pipeline, models))
-        reload = asyncio.create_task(self._reload(running, filled, beside=beside))
-        done, _ = await asyncio.wait([reload], timeout=SERVES_ON_S if beside else 0)
-        if done:
-            await reload
-            return None
-        return asyncio.create_task(self._end_of(reload))
+        return asyncio.create_task(self._reload(running, filled, beside=beside))
 
     def params_in_force(self) -> BaseParams | None:
         running = self._running
         return running.filled.params.model_copy(update={"reset_cache": False}) if running is not None else None
 
     async def _reload(self, old: RunningPipeline, filled: Filled, *, beside: bool) -> None:
-        """Replace the running pipeline; without room for two, end it first, and load it again if the new one fails."""
+        """Load a pipeline and end the old one: afterwards, or before where memory has no room for two.
+
+        Raises:
+            ScopeError: it cannot be loaded, and the old one not again.
+        """
         if not beside:
-            await self._retire(old)
+            self._running = None
+            await self._close(old)
         try:
             self._running = await self._in(self._loader, partial(load, filled))
-        except Exception:
+        except Exception as error:
             if not beside:
-                logger.warning("loading '%s' has failed: what ran before is loaded again", filled.params.pipeline)
                 self._running = await self._in(self._loader, partial(load, old.filled))
-            raise
-        self._gatherer.clear()
+            logger.error("%s; the pipeline goes on as it was", error, extra={"report_error": True})
+            return
+        finally:
+            self._gatherer.clear()
         if beside:
             await self._close(old)
-
-    async def _end_of(self, reload: Task[None]) -> None:
-        """A failed reload is told as an error; it ends the process only if nothing runs any more."""
-        try:
-            await reload
-        except Exception as error:
-            if self._running is None:
-                raise
-            logger.error("%s; the pipeline goes on as it was", error, extra={"report_error": True})
-
-    async def _retire(self, old: RunningPipeline) -> None:
-        self._running = None
-        self._gatherer.clear()
-        await self._close(old)
 
     async def _close(self, old: RunningPipeline) -> None:
         await self._in(self._worker, old.close)  # after the call that is under way
@@ -177,6 +167,8 @@ class Scope(Pipeline):
 
     async def stop(self) -> None:
         running, self._running = self._running, None
+        if self._call is not None:
+            self._call.cancel()
         if running is not None:
             await self._in(self._worker, running.close)
         for executor in (self._worker, self._loader):

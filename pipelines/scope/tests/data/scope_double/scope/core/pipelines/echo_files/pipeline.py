@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ..gray.pipeline import open_pipelines
 from ..interface import Pipeline, Requirements
 from .schema import EchoFilesConfig
 
@@ -16,6 +17,7 @@ class EchoFilesPipeline(Pipeline):
     def __init__(self) -> None:
         folder = Path(os.environ["DAYDREAM_SCOPE_MODELS_DIR"]) / "echo"
         self.level = int((folder / "weights.bin").read_text())
+        self.beside = list(open_pipelines)
 
     @classmethod
     def get_config_class(cls) -> Any:
