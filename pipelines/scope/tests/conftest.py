@@ -48,7 +48,7 @@ def scope(no_scope: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 async def driver(scope: Path) -> AsyncIterator[Driver]:  # noqa: ARG001  # must be importable
     driver = Driver()
     yield driver
-    await driver.pipeline.stop()
+    await driver.stop()
 
 
 @pytest.fixture

@@ -22,9 +22,12 @@ class Driver:
     def __init__(self) -> None:
         self.pipeline = Scope()
         self.number = 0
+        self._taken: asyncio.Queue[VideoOutput | Exception] = asyncio.Queue()
+        self._taking: asyncio.Task[None] | None = None
 
     async def start(self, **params: Any) -> Driver:
         await self.pipeline.initialize(**{**SIZE, **params})
+        self._taking = asyncio.create_task(self._take_all())  # beside what puts frames in, as the runner does
         return self
 
     def frame(self, level: int | None = None) -> VideoFrame:
@@ -40,20 +43,32 @@ class Driver:
             await self.pipeline.put_video_frame(self.frame(), request_id)
 
     async def take(self, count: int) -> list[VideoOutput]:
-        return [await asyncio.wait_for(self.pipeline.get_processed_video_frame(), 30) for _ in range(count)]
+        """The next outputs. Raises what the pipeline raised in place of one."""
+        return [await self._one() for _ in range(count)]
 
     async def nothing_waits(self) -> bool:
-        """Whether all outputs have been taken, when what is under way has ended."""
+        """Whether all outputs have been taken, when what is gathered has been worked on."""
         await self.pipeline.flush()
-        return await self.nothing_comes()
+        return self._taken.empty()
 
-    async def nothing_comes(self) -> bool:
-        """Whether no output can be taken now."""
-        try:
-            await asyncio.wait_for(self.pipeline.get_processed_video_frame(), 0.01)
-        except asyncio.TimeoutError:
-            return True
-        return False
+    async def stop(self) -> None:
+        if self._taking is not None:
+            self._taking.cancel()
+            await asyncio.gather(self._taking, return_exceptions=True)
+        await self.pipeline.stop()
+
+    async def _one(self) -> VideoOutput:
+        taken = await asyncio.wait_for(self._taken.get(), 30)
+        if isinstance(taken, Exception):
+            raise taken
+        return taken
+
+    async def _take_all(self) -> None:
+        while True:
+            try:
+                self._taken.put_nowait(await self.pipeline.get_processed_video_frame())
+            except Exception as error:
+                self._taken.put_nowait(error)
 
 
 def levels(outputs: list[VideoOutput]) -> list[int]:

@@ -22,9 +22,17 @@ class TestChunks:
     async def test_frames_are_gathered_to_the_size_that_prepare_asks_for(self, driver: Driver) -> None:
         await driver.start(pipeline="passthrough")
         await driver.put(3)
-        assert await driver.nothing_comes()
+        assert driver.pipeline._call is None
         await driver.put(1)
         assert levels(await driver.take(4)) == [0, 1, 2, 3]
+
+    async def test_the_end_of_a_stream_has_come_when_all_its_outputs_were_taken(self, driver: Driver) -> None:
+        await driver.start(pipeline="bare")
+        await driver.put(8)
+        await driver.pipeline.flush()
+        assert driver.pipeline._outputs.empty()
+        assert len(await driver.take(90)) == 90
+        assert await driver.nothing_waits()
 
     async def test_a_full_chunk_keeps_values_times_and_side_data_of_each_frame(self, driver: Driver) -> None:
         await driver.start(pipeline="passthrough")

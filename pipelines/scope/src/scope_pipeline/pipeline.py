@@ -44,6 +44,7 @@ class Scope(Pipeline):
         self._running: RunningPipeline | None = None
         self._gatherer = Gatherer()
         self._outputs: asyncio.Queue[VideoOutput | Exception] = asyncio.Queue()
+        self._given = False  # an output has been taken, and may still be on its way to the host
         self._call: Task[None] | None = None
         self._last: tuple[str, int] | None = None  # request and timestamp of the newest output
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="scope")
@@ -65,14 +66,22 @@ class Scope(Pipeline):
             await self._process(chunk)
 
     async def flush(self) -> None:
-        """End of a stream: what waits is made up to a chunk, and only its own share of the outputs counts."""
+        """End of a stream: what waits is made up to a chunk, and only its own share of the outputs counts.
+
+        Returns when all outputs have been taken and the next is asked for: how many there are only we know.
+        """
         chunk = self._gatherer.rest()
         if chunk is not None:
             await self._process(chunk)
         await self._idle()
+        await self._outputs.join()
 
     async def get_processed_video_frame(self) -> VideoOutput:
+        if self._given:
+            self._given = False
+            self._outputs.task_done()
         output = await self._outputs.get()
+        self._given = True
         if isinstance(output, Exception):
             raise output
         return output
