@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from runner.live.report import report_exception
 from scope_pipeline.errors import (
     ConstructionFailed,
     DownloadFailed,
@@ -180,6 +181,19 @@ class TestPlugins:
         load_registry().register("negative", space["Negative"])
         with pytest.raises(ConstructionFailed, match=reason):
             load(fill({"pipeline": "negative"}))
+
+    @pytest.mark.usefixtures("scope")
+    def test_a_constructor_that_fails_shows_its_own_line(self, tmp_path: Path) -> None:
+        space: dict[str, object] = {}
+        load_registry()
+        source = tmp_path / "negative.py"
+        source.write_text(PLUGIN.replace("self.made_with = ", "1 / 0 #"))
+        exec(compile(source.read_text(), str(source), "exec"), space)
+        load_registry().register("negative", space["Negative"])
+        with pytest.raises(ConstructionFailed, match="'negative' could not be made: ZeroDivisionError") as caught:
+            load(fill({"pipeline": "negative"}))
+        report = report_exception(caught.value, "initialize")
+        assert (report.file, report.function) == (str(source), "__init__")
 
     @pytest.mark.usefixtures("scope")
     def test_a_plugin_may_ask_for_an_omegaconf_config(self, no_scope: Path) -> None:

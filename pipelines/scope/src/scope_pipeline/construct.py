@@ -42,7 +42,7 @@ def construct(pipeline: ScopePipeline, values: Mapping[str, Any], models: Path) 
     except ConstructionFailed:
         raise
     except Exception as error:
-        raise ConstructionFailed(_why(pipeline, error)) from error
+        raise ConstructionFailed(_why(pipeline, error)).with_traceback(error.__traceback__) from error
 
 
 def constructor_arguments(pipeline: ScopePipeline, values: Mapping[str, Any], models: Path) -> dict[str, Any]:

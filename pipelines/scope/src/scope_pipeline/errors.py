@@ -17,6 +17,8 @@ from runner.errors import PipelineLoadError
 class ScopeError(PipelineLoadError):
     """Base of what this package raises on purpose. ``str(error)`` is fit for a user."""
 
+    says_all = True
+
 
 class ScopeNotInstalled(ScopeError):
     """Scope cannot be imported."""
@@ -35,7 +37,12 @@ class ModelsMissing(ScopeError):
 
 
 class ConstructionFailed(ScopeError):
-    """The pipeline's constructor raised, or wants what its config class does not define."""
+    """The pipeline's constructor raised, or wants what its config class does not define.
+
+    Its traceback is that of the constructor's own error, so that the line in a plugin's code is shown.
+    """
+
+    says_all = False
 
 
 class DownloadFailed(ScopeError):
