@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from runner.testing import EntrypointContract
 
 
@@ -9,5 +11,6 @@ class TestNoopRunner(EntrypointContract):
     command = ("noop-runner",)
     model_id = "noop"
     exact = True
-    live_params = ({"show_reloading_frame": False},)
-    bad_params = ({"width": 100},)
+    params: ClassVar = {"width": 384, "height": 384}
+    live_params = ({"width": 384, "height": 384, "delay_ms": 1.0},)
+    bad_params = ({"width": 100}, {"width": 384, "height": 384, "fail_update": True})

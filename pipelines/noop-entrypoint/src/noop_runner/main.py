@@ -1,4 +1,4 @@
-"""``noop-runner``: serves `runner.live.pipelines.noop:Noop`."""
+"""``noop-runner``: serves `noop_pipeline.pipeline:Noop`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from runner.live.pipelines import PipelineSpec
 
 PIPELINE = PipelineSpec(
     name="noop",
-    pipeline_cls="runner.live.pipelines.noop:Noop",
-    params_cls="runner.live.pipelines:BaseParams",
+    pipeline_cls="noop_pipeline.pipeline:Noop",
+    params_cls="noop_pipeline.params:NoopParams",
 )
 
 

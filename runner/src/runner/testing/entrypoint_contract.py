@@ -19,10 +19,18 @@ import psutil
 import pytest
 
 from ..errors import StreamError
+from .leave_out import leave_out
 from .network_stream import PATTERN, NetworkStream, network_stream
 from .served_process import ServedProcess
 
 Serve = Callable[[], ServedProcess]
+
+
+# Checks of what a pipeline need not have -> the attribute that says whether it does.
+_OPTIONAL = {
+    "test_params_come_by_the_control_channel": "live_params",
+    "test_a_stream_with_bad_params_is_refused_with_the_reason": "bad_params",
+}
 
 
 class EntrypointContract:
@@ -51,6 +59,10 @@ class EntrypointContract:
     live_params: Sequence[dict[str, Any]] = ()
     bad_params: Sequence[dict[str, Any]] = ()
     patience_s: float = 60.0
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        leave_out(cls, EntrypointContract, _OPTIONAL)
 
     @pytest.fixture(scope="class")
     def serve(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
@@ -102,8 +114,6 @@ class EntrypointContract:
             assert all(later > earlier for earlier, later in pairwise(numbers)), numbers
 
     def test_params_come_by_the_control_channel(self, serve: Serve) -> None:
-        if not self.live_params and not self.bad_params:
-            pytest.skip("neither live_params nor bad_params are named")
         asyncio.run(self._change_params(serve()))
 
     async def _change_params(self, server: ServedProcess) -> None:
@@ -119,8 +129,6 @@ class EntrypointContract:
         assert len(_errors(stream)) == len(self.bad_params), _errors(stream)
 
     def test_a_stream_with_bad_params_is_refused_with_the_reason(self, serve: Serve) -> None:
-        if not self.bad_params:
-            pytest.skip("no bad_params are named")
         server = serve()
         for bad in self.bad_params:
             with pytest.raises(StreamError, match=r"refuses the stream, 400: ."):

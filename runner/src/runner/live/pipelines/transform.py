@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     import torch
 
 
+_FIRST_INTERVAL_S = 1 / 120  # taken for that between two inputs before there were two
+
+
 def is_transform(target: object) -> bool:
     """Whether an object is a transform class (it has the method) or a transform function."""
     if inspect.isclass(target):
@@ -125,16 +128,21 @@ class TransformPipeline(Pipeline):
 
     async def initialize(self, **params: Any) -> None:
         self._params = self._parse(params)
+        self._open_target()
+        self._batch_size = int(getattr(self._instance, "batch_size", 1))
+        await self._hook("on_ready", self._params)
+
+    def _open_target(self) -> None:
         if inspect.isclass(self.target):
             self._instance = self.target()
             self._transform = self._instance.transform
-            self._batch_size = int(getattr(self._instance, "batch_size", 1))
         else:
             self._transform = self.target
-        await self._hook("on_ready", self._params)
 
     async def put_video_frame(self, frame: VideoFrame, request_id: str) -> None:
-        if self._previous is not None and frame.timestamp > self._previous:
+        if self._previous is None:
+            self._interval = int(_FIRST_INTERVAL_S / frame.time_base) if frame.time_base else 0
+        elif frame.timestamp > self._previous:
             self._interval = frame.timestamp - self._previous
         self._previous = frame.timestamp
         self._batch.append((frame, request_id))
@@ -146,38 +154,44 @@ class TransformPipeline(Pipeline):
         batch, self._batch = self._batch, []
         if not batch:
             return
-        import torch
-
-        tensor = batch[0][0].tensor if len(batch) == 1 else torch.cat([frame.tensor for frame, _ in batch])
         async with self._serial:
-            result = await self._call_transform(tensor)
-        for output in _outputs(batch, result, self._interval):
+            result = await self._work(batch)
+        for output in result if isinstance(result, list) else _outputs(batch, result, self._interval):
             await self._outputs.put(output)
 
     async def get_processed_video_frame(self) -> VideoOutput:
         return await self._outputs.get()
 
-    async def update_params(self, **params: Any) -> None:
+    async def update_params(self, **params: Any) -> asyncio.Task[None] | None:
         new = self._parse(params)
         async with self._serial:
             await self._hook("on_update", new)
             self._params = new
+        return None
 
     async def stop(self) -> None:
         await self._hook("on_stop")
         self._worker.shutdown(wait=False, cancel_futures=True)
 
     @classmethod
-    def prepare_models(cls) -> None:
+    def prepare_models(cls) -> Any:
+        """What the hook returns: a coroutine of one that is async is awaited by whoever calls this."""
         hook = getattr(cls.target, "prepare_models", None)
-        if hook is not None:
-            hook()
+        return hook() if hook is not None else None
 
     def _parse(self, params: dict[str, Any]) -> BaseParams | None:
         if self.params_class is None:
             parse_params(BaseParams, params)
             return None
         return parse_params(self.params_class, params)
+
+    async def _work(self, batch: list[tuple[VideoFrame, str]]) -> torch.Tensor | list[VideoOutput] | None:
+        """Call the transform; what it gave back."""
+        import torch
+
+        tensor = batch[0][0].tensor if len(batch) == 1 else torch.cat([frame.tensor for frame, _ in batch])
+        result: torch.Tensor | None = await self._call_transform(tensor)
+        return result
 
     async def _call_transform(self, tensor: torch.Tensor) -> Any:
         arguments = (tensor,) if self.params_class is None else (tensor, self._params)

@@ -1,0 +1,1 @@
+"""The pipeline that gives every frame back as it came, or misbehaves as asked."""
