@@ -4,11 +4,42 @@ from __future__ import annotations
 
 import sys
 from itertools import pairwise
+from typing import Any, ClassVar
 
 import pytest
 import torch
 
+from scope_pipeline.registry import load_registry
+
 from .driver import FRAME, Driver, levels
+
+
+def register_growing() -> None:
+    """Register a pipeline that takes two frames, then three, four, ...; all outputs of a call have its number."""
+    registry = load_registry()
+    from scope.core.pipelines.base_schema import BasePipelineConfig, ModeDefaults
+    from scope.core.pipelines.interface import Pipeline, Requirements
+
+    class GrowingConfig(BasePipelineConfig):  # type: ignore[misc]
+        pipeline_id = "growing"
+        modes: ClassVar[dict[str, Any]] = {"video": ModeDefaults(default=True)}
+
+    class Growing(Pipeline):  # type: ignore[misc]
+        calls = 0
+
+        @classmethod
+        def get_config_class(cls) -> Any:
+            return GrowingConfig
+
+        def prepare(self, **_: Any) -> Any:
+            return Requirements(input_size=self.calls + 2)
+
+        def __call__(self, video: Any, **_: Any) -> Any:
+            self.calls += 1
+            assert len(video) == self.calls + 1
+            return {"video": torch.cat(video) * 0 + self.calls}
+
+    registry.register("growing", Growing)
 
 
 class TestChunks:
@@ -33,6 +64,14 @@ class TestChunks:
         assert driver.pipeline._outputs.empty()
         assert len(await driver.take(90)) == 90
         assert await driver.nothing_waits()
+
+    async def test_a_pipeline_may_ask_for_another_number_each_time(self, driver: Driver) -> None:
+        register_growing()
+        await driver.start(pipeline="growing")
+        await driver.put(10)
+        assert levels(await driver.take(9)) == [1, 1, 2, 2, 2, 3, 3, 3, 3]  # chunks of 2, 3 and 4
+        await driver.pipeline.flush()
+        assert levels(await driver.take(1)) == [4]
 
     async def test_a_full_chunk_keeps_values_times_and_side_data_of_each_frame(self, driver: Driver) -> None:
         await driver.start(pipeline="passthrough")

@@ -14,7 +14,7 @@ class Chunk:
     Attributes:
         frames: in the order in which they came, at least one.
         request_id: the stream's.
-        interval: time between two inputs, in units of their time base.
+        interval: time between two inputs, in units of their time base; 0 if it is not known yet.
         padding: how many of the last are repetitions, to make up the number.
     """
 
@@ -25,21 +25,20 @@ class Chunk:
 
 
 class Gatherer:
-    """Frames on their way into the next chunk.
-
-    Attributes:
-        size: how many frames make a chunk; may change while some are waiting.
-    """
+    """Frames on their way into the next chunk. How many make one may be another number each time."""
 
     def __init__(self) -> None:
-        self.size = 1
         self._frames: list[VideoFrame] = []
         self._request_id = ""
         self._previous: int | None = None  # timestamp of the input before
         self._interval = 0
 
-    def add(self, frame: VideoFrame, request_id: str) -> Chunk | None:
-        """Take a frame; a chunk if that makes one full. Those of another stream that wait are dropped."""
+    def __len__(self) -> int:
+        """How many wait."""
+        return len(self._frames)
+
+    def add(self, frame: VideoFrame, request_id: str) -> None:
+        """Take a frame. Those of another stream that wait are dropped."""
         if request_id != self._request_id:
             self.clear()
             self._request_id = request_id
@@ -47,22 +46,23 @@ class Gatherer:
             self._interval = frame.timestamp - self._previous
         self._previous = frame.timestamp
         self._frames.append(frame)
-        return self._take() if len(self._frames) >= self.size else None
 
-    def rest(self) -> Chunk | None:
-        """What waits although it is no full chunk, made up with its last frame; None if nothing waits."""
-        waiting = len(self._frames)
-        if not waiting:
+    def take(self, size: int) -> Chunk | None:
+        """The `size` oldest; None while there are fewer."""
+        if len(self._frames) < size:
             return None
-        padding = max(0, self.size - waiting)
-        self._frames += [self._frames[-1]] * padding
-        return self._take(padding)
+        frames, self._frames = self._frames[:size], self._frames[size:]
+        return Chunk(tuple(frames), self._request_id, self._interval)
+
+    def rest(self, size: int) -> Chunk | None:
+        """The oldest, made up to `size` with the last one where there are fewer; None if nothing waits."""
+        padding = size - len(self._frames)
+        if padding <= 0 or not self._frames:
+            return self.take(size)
+        frames, self._frames = self._frames + self._frames[-1:] * padding, []
+        return Chunk(tuple(frames), self._request_id, self._interval, padding)
 
     def clear(self) -> None:
         """Forget what waits, and what was: another stream begins."""
         self._frames.clear()
         self._previous, self._interval = None, 0
-
-    def _take(self, padding: int = 0) -> Chunk:
-        frames, self._frames = tuple(self._frames), []
-        return Chunk(frames, self._request_id, self._interval, padding)

@@ -60,20 +60,20 @@ class Scope(Pipeline):
         """Gather a chunk; while one is worked on the next is gathered, and then this waits."""
         if self._running is None:
             return  # memory has no room for two: one is gone and the other not there yet
-        self._gatherer.size = self._running.input_size or 1
-        chunk = self._gatherer.add(frame, request_id)
-        if chunk is not None:
-            await self._process(chunk)
+        self._gatherer.add(frame, request_id)
+        if len(self._gatherer) >= self._running.chunk_size:
+            await self._idle()  # afterwards the size, and the pipeline, may be another
+            await self._begin(self._running, self._gatherer.take)
 
     async def flush(self) -> None:
         """End of a stream: what waits is made up to a chunk, and only its own share of the outputs counts.
 
         Returns when all outputs have been taken and the next is asked for: how many there are only we know.
         """
-        chunk = self._gatherer.rest()
-        if chunk is not None:
-            await self._process(chunk)
         await self._idle()
+        while len(self._gatherer) and self._running is not None:
+            await self._begin(self._running, self._gatherer.rest)
+            await self._idle()
         await self._outputs.join()
 
     async def get_processed_video_frame(self) -> VideoOutput:
@@ -86,9 +86,12 @@ class Scope(Pipeline):
             raise output
         return output
 
-    async def _process(self, chunk: Chunk) -> None:
-        await self._idle()
-        self._call = asyncio.create_task(self._work(chunk))
+    async def _begin(self, running: RunningPipeline | None, take: Callable[[int], Chunk | None]) -> None:
+        """Have the pipeline work on a chunk, if there is one."""
+        chunk = take(running.chunk_size) if running is not None else None
+        if running is None or chunk is None:
+            return
+        self._call = asyncio.create_task(self._work(running, chunk))
         if len(chunk.frames) == 1:  # nothing to gather meanwhile: the newest frame is to be the next, not an older one
             await self._idle()
 
@@ -97,10 +100,7 @@ class Scope(Pipeline):
         if self._call is not None:
             await asyncio.wait([self._call])
 
-    async def _work(self, chunk: Chunk) -> None:
-        running = self._running
-        if running is None:
-            return
+    async def _work(self, running: RunningPipeline, chunk: Chunk) -> None:
         try:
             pictures = await self._in(self._worker, partial(running.call, [frame.tensor for frame in chunk.frames]))
         except Exception as error:  # told by get_processed_video_frame, in its place among the outputs

@@ -34,6 +34,11 @@ class RunningPipeline:
         self._transition = filled.values.get("transition")
         self.input_size = self._ask_input_size()
 
+    @property
+    def chunk_size(self) -> int:
+        """How many frames are gathered for a call: one where it takes none, as the sign to go on."""
+        return self.input_size or 1
+
     def update(self, filled: Filled) -> None:
         """Take other params from the next call on.
 
@@ -51,13 +56,15 @@ class RunningPipeline:
         """One step of the pipeline.
 
         Args:
-            frames: float, each (1, H, W, 3), RGB in [0, 1]; `input_size` of them, none where that is None.
+            frames: float, each (1, H, W, 3), RGB in [0, 1]; `chunk_size` of them.
 
         Returns:
-            (T, H, W, 3), float in [0, 1]; None if it made no picture.
+            (T, H, W, 3), float in [0, 1]; None if it made no picture, or the frames were gathered for other params.
         """
         import torch
 
+        if self._node is None or len(frames) != self.chunk_size:
+            return None
         arguments = self._arguments()
         if self.input_size is not None:
             # uint8, as in Scope: plugins hand these to OpenCV.
