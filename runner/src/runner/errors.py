@@ -24,9 +24,17 @@ Messages are written for the person who made the mistake: the thing, the value, 
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class RunnerError(Exception):
-    """Base of every error this package raises on purpose. ``str(error)`` is fit for a user."""
+    """Base of every error this package raises on purpose. ``str(error)`` is fit for a user.
+
+    Attributes:
+        says_all: the place in the code where it was raised explains nothing more, and is not shown.
+    """
+
+    says_all: ClassVar[bool] = False
 
 
 class PipelineLoadError(RunnerError):

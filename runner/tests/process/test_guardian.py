@@ -16,6 +16,7 @@ from runner.live.events import (
     LoadStarted,
     LoadSucceeded,
     LoadSuperseded,
+    ParamsChanged,
     PipelineFailed,
     PipelineWarned,
     ProcessExited,
@@ -34,6 +35,35 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 def add(value: int) -> str:
     """A pipeline that gives every pixel the same value."""
     return f"def f(frame):\n    return frame * 0 + {value} / 255\n"
+
+
+class TestParamsInForce:
+    async def test_what_a_reload_has_come_to_is_told_with_its_form(self, write: WriteModule) -> None:
+        write(
+            "force_a",
+            """
+            import asyncio
+            from pydantic import create_model
+            from runner.live.pipelines import BaseParams
+            from runner.live.pipelines.noop import Noop
+
+            class Stays(Noop):
+                def params_in_force(self):
+                    return create_model("Form", __base__=BaseParams, kept=(int, 5))()
+
+                async def update_params(self, **params):
+                    return asyncio.create_task(asyncio.sleep(0))
+            """,
+        )
+        async with guarded("force_a:Stays") as run:
+            await run.guardian.wait_serving()
+            assert run.guardian.params["kept"] == 5
+            assert "kept" not in await run.guardian.update_params({"wanted": 1})
+            await run.until(lambda: "kept" in run.guardian.params)
+            told = [event for event in run.events if isinstance(event, ParamsChanged)]
+            assert ["kept" in event.params for event in told] == [False, True]
+            assert told[-1].params_schema["properties"]["kept"]["default"] == 5
+            assert run.guardian.takes_frames
 
 
 class TestReplace:

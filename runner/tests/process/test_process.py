@@ -16,7 +16,7 @@ import pytest
 from runner.errors import ParamsError, ProcessError
 from runner.live.pipelines import PipelineSpec, builtin_pipeline_spec
 from runner.live.process.exit import ProcessExit
-from runner.live.process.messages import FrameFailed, LogLine, Message, OutputWarned
+from runner.live.process.messages import FrameFailed, LogLine, Message, OutputWarned, ParamsReloaded
 from runner.live.process.process import LoadError, PipelineProcess
 from runner.live.trickle import RawFrame
 
@@ -330,6 +330,63 @@ class TestParams:
             await child.process.update_params({"width": 512})
             with pytest.raises(ParamsError, match="start a new one"):
                 await child.process.update_params({"width": 640})
+
+
+class TestParamsInForce:
+    """A pipeline that knows more of its parameters than its params class does."""
+
+    FORMS = """
+        import asyncio
+        from pydantic import create_model
+        from runner.live.pipelines import BaseParams
+        from runner.live.pipelines.noop import Noop
+
+        class Forms(Noop):
+            async def initialize(self, **params):
+                self.take(params.get("pipeline", "one"))
+
+            def take(self, name):
+                self.params = create_model("Form", __base__=BaseParams, **{name: (int, 5)})()
+
+            def params_in_force(self):
+                return self.params
+
+            async def update_params(self, pipeline, slowly=False, fails=False, **params):
+                if not slowly:
+                    return self.take(pipeline)
+                async def reload():
+                    await asyncio.sleep(0)
+                    if not fails:
+                        self.take(pipeline)
+                return asyncio.create_task(reload())
+        """
+
+    async def test_they_and_their_schema_are_told_when_it_is_loaded(self, write: WriteModule) -> None:
+        write("forms_a", self.FORMS)
+        async with running("forms_a:Forms", pipeline="two") as child:
+            assert child.process.loaded is not None
+            assert child.process.loaded.params["two"] == 5
+            assert child.process.loaded.schema["properties"]["two"]["default"] == 5
+
+    async def test_they_are_told_when_it_has_taken_others(self, write: WriteModule) -> None:
+        write("forms_b", self.FORMS)
+        async with running("forms_b:Forms") as child:
+            applied = await child.process.update_params({"pipeline": "three"})
+            assert applied.params["three"] == 5
+            assert "three" in applied.schema["properties"]
+
+    @pytest.mark.parametrize(("fails", "name"), [(False, "four"), (True, "one")])
+    async def test_after_a_reload_they_are_what_has_become_of_it(
+        self, write: WriteModule, fails: bool, name: str
+    ) -> None:
+        write("forms_c", self.FORMS)
+        async with running("forms_c:Forms") as child:
+            assert (await child.process.update_params({"pipeline": "four", "slowly": True, "fails": fails})).reloading
+            await child.until(lambda: child.of(ParamsReloaded))
+            (reloaded,) = child.of(ParamsReloaded)
+            assert isinstance(reloaded, ParamsReloaded)
+            assert reloaded.params[name] == 5
+            assert name in reloaded.schema["properties"]
 
 
 class TestDeath:

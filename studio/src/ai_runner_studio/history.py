@@ -110,8 +110,8 @@ class History:
                 self._add_exit(event)
             case LogWritten():
                 self._logs.append(event)
-            case ParamsChanged(params=params):
-                self.update(params=params)
+            case ParamsChanged(params=params, params_schema=schema):
+                self.update(params=params, params_schema=schema or self._now.params_schema)
             case StreamStarted():
                 self.update(stream=event, ended=None)
             case StreamEnded():

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ai_runner_studio.cli.failure import show_error, show_report, write_log
+from runner.errors import RunnerError
 from runner.live.report import report_exception
 
 
@@ -75,3 +76,19 @@ def test_tracebacks_of_unexpected_errors_are_added_to_a_log(tmp_path: Path, monk
         "first",
         "second",
     ]
+
+
+def test_an_error_that_says_all_is_shown_without_code(tmp_path: Path) -> None:
+    source = tmp_path / "load.py"
+    source.write_text(
+        "from runner.errors import RunnerError\n"
+        "class NotInstalled(RunnerError):\n    says_all = True\n"
+        "def load():\n    raise NotInstalled('install it')\n"
+    )
+    space: dict[str, object] = {}
+    exec(compile(source.read_text(), str(source), "exec"), space)
+    with pytest.raises(RunnerError) as caught:
+        space["load"]()  # type: ignore[operator]
+    stream = io.StringIO()
+    show_report(report_exception(caught.value, "initialize"), "the pipeline did not load", stream)
+    assert stream.getvalue() == "error: the pipeline did not load: NotInstalled: install it\n"

@@ -17,6 +17,7 @@ from runner.live.events import (
     LoadStepped,
     LoadSucceeded,
     LoadSuperseded,
+    ParamsChanged,
     ProcessExited,
     ReloadOptionsChanged,
     StandbyChanged,
@@ -179,3 +180,12 @@ class TestStandby:
 def test_options_are_those_that_the_host_has_taken(keep_weights: bool, standby: bool) -> None:
     now = told(ReloadOptionsChanged(keep_weights=keep_weights, standby=standby))
     assert (now.keep_weights, now.standby_on) == (keep_weights, standby)
+
+
+def test_params_may_come_with_another_form_and_keep_the_one_before_without() -> None:
+    first, second = {"title": "First"}, {"title": "Second"}
+    history = History()
+    assert told(*good(1, params_schema=first), history=history).params_schema == first
+    assert told(ParamsChanged(params={"a": 1}), history=history).params_schema == first
+    shown = told(ParamsChanged(params={"b": 2}, params_schema=second), history=history)
+    assert (shown.params, shown.params_schema) == ({"b": 2}, second)

@@ -263,9 +263,10 @@ class LogWritten:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParamsChanged:
-    """The pipeline has taken these params (all of them, validated)."""
+    """The pipeline has taken these params (all of them, validated). `params_schema`: JSON schema, {} if as before."""
 
     params: dict[str, Any]
+    params_schema: dict[str, Any] = field(default_factory=dict)
     at: float = field(default_factory=_now)
     type: Literal["ParamsChanged"] = "ParamsChanged"
 

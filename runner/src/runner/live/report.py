@@ -94,7 +94,9 @@ def _hint(error: BaseException) -> str:
 
 
 def _place(error: BaseException) -> tuple[str, int, str]:
-    """The innermost line of the user's own code that the error passed through."""
+    """The innermost line of the user's own code that the error passed through; none where that explains nothing."""
+    if getattr(error, "says_all", False):
+        return "", 0, ""
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         return error.filename, error.lineno, ""
     frames = traceback.extract_tb(error.__traceback__)

@@ -86,6 +86,15 @@ class Pipeline(ABC):
             counts as loading until the task ends, and a task that fails ends the process.
         """
 
+    def params_in_force(self) -> BaseParams | None:
+        """What the pipeline really works with; None where that is just what it was given.
+
+        Asked for after `initialize`, after `update_params`, and when a reload has ended. For a pipeline that fills
+        in more than its params class knows, or that went back to what it had: the JSON schema of this object's
+        class, which may be another one each time, becomes the form. Not part of Livepeer's contract; optional.
+        """
+        return None
+
     async def stop(self) -> None:
         """Called once, before the process ends. Optional."""
 

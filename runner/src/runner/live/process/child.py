@@ -286,30 +286,32 @@ class PipelineChild:
             self._channel.send(StepEntered("initialize"))
             self._pipeline = pipeline_class()
             await self._pipeline.initialize(**params)
+            in_force = self._pipeline.params_in_force() or parsed
         except BaseException as error:
             self._channel.send(SourcesSeen(failed_sources(load.spec, error)))
             self._channel.send(LoadFailed(_load_report(error, phase)))
             return False
         self._params_class = params_class
-        self._take_params(parsed)
+        self._take_size(in_force)
         self._patches = Patches(self._channel, self._code, self._pipeline)
         self._send_sources(imported_sources())
-        self._channel.send(self._loaded(parsed, dropped))
+        self._channel.send(self._loaded(in_force, dropped))
         return True
 
-    def _loaded(self, parsed: BaseParams, dropped: dict[str, str]) -> Loaded:
+    def _loaded(self, params: BaseParams, dropped: dict[str, str]) -> Loaded:
+        dump, schema = _as_json(params)
         return Loaded(
-            params=parsed.model_dump(mode="json"),
-            schema=self._params_class.model_json_schema(),
+            params=dump,
+            schema=schema,
             dropped=dropped,
             device=str(self._converter.device),
-            show_reloading_frame=parsed.show_reloading_frame,
+            show_reloading_frame=params.show_reloading_frame,
             output_width=self._resolution[0],
             output_height=self._resolution[1],
         )
 
-    def _take_params(self, parsed: BaseParams) -> None:
-        self._resolution = parsed.get_output_resolution()
+    def _take_size(self, params: BaseParams) -> None:
+        self._resolution = params.get_output_resolution()
         self._resolution_request = self._request_id
 
     async def _stop_pipeline(self) -> None:
@@ -487,23 +489,27 @@ class PipelineChild:
                     "start a new one"
                 )
             reload_task = await self._pipeline.update_params(**message.params)
+            # While it reloads, what is in force is still the old; it is asked again when that is over.
+            in_force = (self._pipeline.params_in_force() if reload_task is None else None) or parsed
         except Exception as error:
             self._refuse(message, error)
             return
-        self._take_params(parsed)
+        self._take_size(in_force)
         width, height = self._resolution
-        applied = ParamsApplied(message.number, parsed.model_dump(mode="json"), reload_task is not None, width, height)
-        self._channel.send(applied)
+        dump, schema = _as_json(in_force)
+        self._channel.send(ParamsApplied(message.number, dump, schema, reload_task is not None, width, height))
         if reload_task is None:
             return
         try:
             await reload_task
+            in_force = self._pipeline.params_in_force() or parsed
         except Exception as error:
             # Contract part 6: a reload that fails leaves no usable pipeline; the process ends.
             self._channel.send(FrameFailed(report_exception(error, "update_params")))
             self._stopping.set()
             return
-        self._channel.send(ParamsReloaded())
+        self._take_size(in_force)
+        self._channel.send(ParamsReloaded(*_as_json(in_force)))
 
     def _refuse(self, message: ParamsSent, error: Exception) -> None:
         refused = error.refused if isinstance(error, ParamsError) else {}
@@ -553,6 +559,11 @@ class OutputRing:
         for slot in range(OUTPUT_SLOTS):
             self._slots.put_nowait(slot)
         self._channel.send(RingOpened(self.number, self._ring.name))
+
+
+def _as_json(params: BaseParams) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Params as plain data, and the JSON schema of their class."""
+    return params.model_dump(mode="json"), type(params).model_json_schema()
 
 
 def _user_code(load: Load) -> Sources:

@@ -268,12 +268,15 @@ class ProcessGuardian:
             return params
         self._wanted = None
         applied = await self.serving.process.update_params(params)
-        self.params = applied.params
         self.board.reloading = applied.reloading
-        self.health.params_taken(applied.params)
-        self._emit(ParamsChanged(params=applied.params))
+        self._params_taken(applied.params, applied.schema)
         self.board.show_again()
         return applied.params
+
+    def _params_taken(self, params: dict[str, Any], schema: dict[str, Any]) -> None:
+        self.params = params
+        self.health.params_taken(params)
+        self._emit(ParamsChanged(params=params, params_schema=schema))
 
     def check_alive(self) -> None:
         """Look whether a pipeline serves, or is on its way.
@@ -310,9 +313,11 @@ class ProcessGuardian:
             case messages.CodeUndone(number, report):
                 if not self.loads.undone(number, report):
                     self._failures.add(number, report)
-            case messages.ParamsReloaded():
+            case messages.ParamsReloaded(params, schema) if revision is self.serving:
                 self.board.reloading = False
                 self.health.loaded()
+                if params != self.params:
+                    self._params_taken(params, schema)
 
     def _log(self, revision: Revision, line: messages.LogLine) -> None:
         self._emit(

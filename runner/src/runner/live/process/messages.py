@@ -259,6 +259,7 @@ class ParamsApplied:
 
     number: int
     params: dict[str, Any]
+    schema: dict[str, Any]
     reloading: bool
     output_width: int
     output_height: int
@@ -266,7 +267,10 @@ class ParamsApplied:
 
 @dataclass(frozen=True, slots=True)
 class ParamsReloaded:
-    """The reload that `ParamsApplied` announced is over."""
+    """The reload that `ParamsApplied` announced is over; these are in force."""
+
+    params: dict[str, Any]
+    schema: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

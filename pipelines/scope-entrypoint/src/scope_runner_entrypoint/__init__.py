@@ -1,0 +1,1 @@
+"""Starts the runner with a pipeline of Daydream Scope."""

@@ -1,0 +1,3 @@
+from scope.core.plugins import hookimpl
+
+__all__ = ["hookimpl"]

@@ -1,0 +1,3 @@
+from .base import Node, Requirements
+
+__all__ = ["Node", "Requirements"]

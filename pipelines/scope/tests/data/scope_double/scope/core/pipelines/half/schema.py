@@ -1,0 +1,5 @@
+from ..base_schema import BasePipelineConfig
+
+
+class HalfConfig(BasePipelineConfig):
+    pipeline_id = "half"
