@@ -32,11 +32,25 @@ def plan(**changed: Any) -> ImagePlan:
         ),
         "own": (
             OwnPackage(
-                name="tint", version="1.2.0", wheel="tint-1.2.0-py3-none-any.whl", sha256="b" * 64, bytes=10, role="pipeline"
+                name="tint",
+                version="1.2.0",
+                wheel="tint-1.2.0-py3-none-any.whl",
+                sha256="b" * 64,
+                bytes=10,
+                role="pipeline",
             ),
         ),
         "installer": Installer(version="0.13.9", sha256="c" * 64),
-        "environment": {"LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1", "HOST": "0.0.0.0", "PORT": "8000", "VERSION": "1.2.0"},
-        "labels": {"org.opencontainers.image.title": "tint", "org.opencontainers.image.description": 'the "tint" of $5'},
+        "environment": {
+            "LANG": "C.UTF-8",
+            "PYTHONUNBUFFERED": "1",
+            "HOST": "0.0.0.0",
+            "PORT": "8000",
+            "VERSION": "1.2.0",
+        },
+        "labels": {
+            "org.opencontainers.image.title": "tint",
+            "org.opencontainers.image.description": 'the "tint" of $5',
+        },
     }
     return ImagePlan(**{**values, **changed})

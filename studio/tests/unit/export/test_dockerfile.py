@@ -108,7 +108,9 @@ class TestWhatItSays:
         ]
 
     def test_nothing_before_the_application_changes_with_the_version(self) -> None:
-        before = [text.partition("COPY req/40")[0].partition("\n")[2] for text in map(dockerfile, (plan(), plan(version="9")))]
+        before = [
+            text.partition("COPY req/40")[0].partition("\n")[2] for text in map(dockerfile, (plan(), plan(version="9")))
+        ]
         assert before[0] == before[1]
 
     def test_the_health_check_reads_the_port_that_the_container_was_given(self) -> None:
