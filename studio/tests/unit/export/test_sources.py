@@ -61,7 +61,6 @@ class TestSurvey:
             "pkg/__pycache__": "a cache or the result of a build",
             "build": "a cache or the result of a build",
             "my-env": "an environment",
-            "image": "a build context",
         }
 
     def test_links_stay_inside(self, tmp_path: Path) -> None:
