@@ -13,13 +13,14 @@ import json
 import statistics
 import sys
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
 from ..errors import RunnerError
 from .network_stream import PATTERN, NetworkStream, network_stream
+from .probe_report import GRID, ProbeReport
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,45 +30,7 @@ POLL_S = 0.5
 ANSWER_LIMIT_S = 5.0
 START_LIMIT_S = 180.0
 STREAM_LIMIT_S = 60.0  # also for the status that tells the params in force, which comes every 10 s
-GRID = 16  # pictures are told as the mean colours of so many fields each way
 _SIZE = (64, 64)
-
-
-@dataclass
-class ProbeReport:
-    """What was seen. Times with `_at` are seconds since the epoch; fields are None for what was not reached.
-
-    Attributes:
-        health: each word that differs from the one before, with when it was told.
-        answers_at, healthy_at: first answer that is no error; first IDLE.
-        listens_on_all: whether the port is open on other addresses than loopback; None where nobody can tell.
-        started_s: how long the start of the stream took. first_picture_s: from then to the first picture.
-        sent, returned: pictures. latency_ms: p50 and p95, encoding and transport both ways included.
-        pictures: presentation time (1/90000 s) -> `GRID` x `GRID` mean colours, uint8 RGB, hex.
-        changed_at_pts: the last picture that had come when the params were changed.
-        params_taken: whether the runner's status says that they are in force.
-        errors: messages of the runner's error events.
-        failure: what went wrong; empty if nothing did.
-    """
-
-    health: list[tuple[str, float]] = field(default_factory=list)
-    answers_at: float | None = None
-    healthy_at: float | None = None
-    listens_on_all: bool | None = None
-    hardware: dict[str, Any] | None = None
-    version: dict[str, Any] | None = None
-    started_s: float | None = None
-    first_picture_s: float | None = None
-    sent: int = 0
-    returned: int = 0
-    fps: float = 0.0
-    latency_ms: dict[str, float] = field(default_factory=dict)
-    pictures: dict[int, str] = field(default_factory=dict)
-    changed_at_pts: int | None = None
-    params_taken: bool | None = None
-    errors: list[str] = field(default_factory=list)
-    idle_after: bool = False
-    failure: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +134,7 @@ class Probe:
 
         event = await stream.event_comes(answered)
         self.report.params_taken = event.get("type") == "status"
+        self.report.effective_at_pts = stream.seen.pts[-1]
 
     def _count(self, stream: NetworkStream) -> None:
         seen, report = stream.seen, self.report
@@ -182,7 +146,7 @@ class Probe:
                 "p50": statistics.median(latencies),
                 "p95": latencies[int(0.95 * (len(latencies) - 1))],
             }
-        report.pictures = {pts: _grid(picture) for pts, picture in zip(seen.pts, seen.pictures, strict=True)}
+        report.pictures = {str(pts): _grid(picture) for pts, picture in zip(seen.pts, seen.pictures, strict=True)}
         report.errors = [str(one["event"]["message"]) for one in stream.events if one["event"].get("type") == "error"]
 
 
@@ -225,8 +189,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--change", type=json.loads, metavar="JSON", help="complete params, sent in the middle")
     options = parser.parse_args(arguments)
     report = asyncio.run(Probe(ProbeOptions(**vars(options))).run())
-    json.dump(asdict(report), sys.stdout)
-    sys.stdout.write("\n")
+    sys.stdout.write(report.to_json() + "\n")
     return 1 if report.failure else 0
 
 

@@ -14,7 +14,7 @@ from .engine import BuildRequest, Engine, EngineName, call, installed
 from .runtime import ContainerRequest, Layer, Runtime
 
 _SYS_RESOURCE = 24  # number of the capability that lets a process raise its limits
-_LIMIT_WHERE_THERE_IS_NONE = 65_536
+_ENOUGH = 4096  # open files, and processes, of one container
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +176,11 @@ class Podman(ContainersStorage, Runtime):
 
     @staticmethod
     def _own_limits() -> list[str]:
-        """Our own limits instead of podman's higher ones."""
+        """Limits instead of podman's own, which are higher than what a process here may have."""
         flags = []
         for name, number in (("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC)):
             hard = resource.getrlimit(number)[1]
-            limit = _LIMIT_WHERE_THERE_IS_NONE if hard == resource.RLIM_INFINITY else hard
+            limit = _ENOUGH if hard == resource.RLIM_INFINITY else min(hard, _ENOUGH)
             flags += ["--ulimit", f"{name}={limit}:{limit}"]
         return flags
 

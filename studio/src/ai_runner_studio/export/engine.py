@@ -87,22 +87,34 @@ class Engine(ABC):
     async def remove_working_container(self, container: str) -> None:
         """Remove one of them."""
 
-    async def call(self, *arguments: str, limit_s: float = ANSWER_LIMIT_S) -> str:
+    async def call(self, *arguments: str, limit_s: float = ANSWER_LIMIT_S, codes: tuple[int, ...] = (0,)) -> str:
         """Run the program to its end; its standard output.
 
         Raises:
             EngineError: it fails, or takes longer than `limit_s`.
         """
-        return await call([*self.program, *arguments], self.environment, limit_s)
+        return await call(
+            [*self.program, *arguments], self.environment, limit_s, codes, what=f"{self.name} {arguments[0]}"
+        )
 
 
-async def call(command: list[str], environment: dict[str, str] | None = None, limit_s: float = ANSWER_LIMIT_S) -> str:
+async def call(
+    command: list[str],
+    environment: dict[str, str] | None = None,
+    limit_s: float = ANSWER_LIMIT_S,
+    codes: tuple[int, ...] = (0,),
+    what: str = "",
+) -> str:
     """Run a command to its end; its standard output.
+
+    Args:
+        codes: exit codes that are no failure.
+        what: the command, as errors name it; by default the program's name.
 
     Raises:
         EngineError: it is not there, fails, or takes longer than `limit_s`.
     """
-    words = " ".join(command[:1] + [word for word in command[1:] if not word.startswith("-")][:2])
+    what = what or Path(command[0]).name
     try:
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -113,17 +125,17 @@ async def call(command: list[str], environment: dict[str, str] | None = None, li
             start_new_session=True,
         )
     except OSError as error:
-        raise EngineError(f"{command[0]} cannot be started: {error.strerror}") from error
+        raise EngineError(f"'{what}' cannot be started: {error.strerror}") from error
     try:
         out, err = await asyncio.wait_for(process.communicate(), limit_s)
     except asyncio.TimeoutError:
-        raise EngineError(f"'{words}' did not answer within {limit_s:g} s") from None
+        raise EngineError(f"'{what}' did not answer within {limit_s:g} s") from None
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    if process.returncode:
-        raise EngineError(f"'{words}' failed: {last_line(err.decode(errors='replace')) or process.returncode}")
+    if process.returncode not in codes:
+        raise EngineError(f"'{what}' failed: {last_line(err.decode(errors='replace')) or process.returncode}")
     return out.decode(errors="replace")
 
 
