@@ -72,9 +72,16 @@ async def find_change(
 
 
 async def run_here(
-    python: str, project: Path, pipeline_import: str, params_import: str | None, trial: Trial
+    python: str,
+    project: Path,
+    pipeline_import: str,
+    params_import: str | None,
+    trial: Trial,
+    models: Path | None = None,
 ) -> LocalRun:
     """Serve the pipeline from the project's interpreter, try it, and end it.
+
+    `models`: folder of its models, if not the usual one.
 
     Raises:
         ExportError: it does not come up, or the stream fails here already.
@@ -88,8 +95,8 @@ async def run_here(
         "PORT": "0",
         "HF_HUB_OFFLINE": "1",
     }
-    if params_import:
-        environment["PARAMS_IMPORT"] = params_import
+    environment |= {"PARAMS_IMPORT": params_import} if params_import else {}
+    environment |= {"MODEL_DIR": str(models)} if models else {}
     with tempfile.TemporaryDirectory(prefix="ai-runner-studio-") as folder:
         log = Path(folder) / "log"
         started_at = time.time()

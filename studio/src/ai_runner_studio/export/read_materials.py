@@ -16,7 +16,7 @@ LONGEST_NAME = 100  # of a licence; some packages have its whole text where its 
 def distributions() -> Iterator[dict[str, Any]]:
     """Each installed distribution's own metadata."""
     for one in importlib.metadata.distributions():
-        about = one.metadata
+        about: Any = one.metadata
         licence = about.get("License") or ""
         classifiers = [text for text in about.get_all("Classifier") or [] if text.startswith("License ::")]
         urls = [url.partition(", ")[2] for url in about.get_all("Project-URL") or []]

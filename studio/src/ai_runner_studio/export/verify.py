@@ -245,16 +245,16 @@ def _figures(report: ProbeReport, started_at: float, stop_s: float) -> Figures:
 
 
 def named_layers(history: list[Layer]) -> tuple[LayerSize, ...]:
-    """Layers by what they hold: those before the first of ours are the base's."""
+    """Layers by what they hold: those before the Dockerfile's own first line are the base's."""
     sizes: dict[str, int] = {}
     name = "base"
     for line in history:
-        if found := re.search(r"req/\d+-([\w-]+)\.txt", line.created_by):
-            name = found[1]
-        elif name == "base" and "useradd" in line.created_by:
-            name = "user"
-        elif "apt-get" in line.created_by and name != "base":
+        if "VIRTUAL_ENV=/opt/venv" in line.created_by:
+            name = "environment"
+        elif name != "base" and "apt-get install" in line.created_by:
             name = "system packages"
+        elif found := re.search(r"req/\d+-([\w-]+)\.txt", line.created_by):
+            name = found[1]
         sizes[name] = sizes.get(name, 0) + line.size_bytes
     return tuple(LayerSize(name, size) for name, size in sizes.items())
 
