@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from .build_line import BuildLine
 
 EPILOG = (
-    "Flags from --offline to --dockerfile-append can be given in [tool.ai-runner-studio.image] of pyproject.toml under their own names, "
-    "and in the environment as AI_RUNNER_STUDIO_IMAGE_<FLAG>."
+    "Flags from --offline to --dockerfile-append can be given in [tool.ai-runner-studio.image] of pyproject.toml "
+    "under their own names, and in the environment as AI_RUNNER_STUDIO_IMAGE_<FLAG>."
     "\n\n"
     "Exit codes: 0 done, 1 failed, 2 wrong use, 130 ended by Ctrl-C. Unless it ends with 0, nothing is left in the "
-    "place of --output but what was there before."
+    "place of --output but what was there before, and an image has no name unless it is whole."
 )
 
 

@@ -135,11 +135,11 @@ class ImageBuild:
                         self._show(self._reading.progress)
                 return await process.wait()
 
-    async def _sweep(self, before: dict[str, str]) -> None:
-        """Remove what a builder that did not end by itself has left in its store: known by the images of our steps."""
+    async def _sweep(self, before: dict[str, tuple[str, str]]) -> None:
+        """Remove what a builder that did not end well has left in its store: known by the images of our steps."""
         with contextlib.suppress(EngineError):  # the store itself may be what has failed
             for container, image in (await self._engine.working_containers()).items():
-                ours = any(image.startswith(seen) or seen.startswith(image) for seen in self._reading.images)
+                ours = any(one.startswith(seen) for one in image for seen in self._reading.images)
                 if container not in before and ours:
                     await self._engine.remove_working_container(container)
 

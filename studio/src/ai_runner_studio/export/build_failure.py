@@ -134,11 +134,14 @@ def _explain(lines: list[str], causes: tuple[Cause, ...]) -> tuple[str, str]:
         for line in reversed(lines):
             if found := cause.pattern.search(line):
                 groups = [group or "" for group in found.groups()]
-                return f"{cause.what.format(*groups).strip()} ({_shortened(line)})", cause.way_out.format(*groups)
-    said = [line for line in lines if line.strip() and not _NOISE.match(line)]
-    return _shortened(said[-1] if said else "the builder said nothing"), ""
+                said = _shortened(line, found.start())
+                return f"{cause.what.format(*groups).strip()} ({said})", cause.way_out.format(*groups)
+    telling = [line for line in lines if line.strip() and not _NOISE.match(line)]
+    return _shortened(telling[-1] if telling else "the builder said nothing"), ""
 
 
-def _shortened(line: str) -> str:
-    line = re.sub(r"\s+", " ", line).strip()
-    return line if len(line) <= 300 else f"{line[:297]}..."
+def _shortened(line: str, around: int = 0) -> str:
+    """The line, or 300 characters of it with that place among them."""
+    begin = max(0, around - 150) if len(line) > 300 else 0
+    text = re.sub(r"\s+", " ", line[begin : begin + 300]).strip()
+    return f"{'...' if begin else ''}{text}{'...' if begin + 300 < len(line) else ''}"

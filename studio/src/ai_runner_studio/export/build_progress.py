@@ -10,7 +10,14 @@ _BUILDKIT = re.compile(r"^#(\d+) \[(?:[^\]]*?\s)?(\d+)/(\d+)\] (.*)$")
 _BUILDKIT_CACHED = re.compile(r"^#(\d+) CACHED$")
 _COMMIT = re.compile(r"^(COMMIT\b|#\d+ exporting to image)")
 _IMAGE = re.compile(r"^-->(?: Using cache)? ([0-9a-f]{10,64})$")
+_ID = re.compile(r"[0-9a-f]{10,64}")
 _REQUIREMENTS = re.compile(r"\breq/\d+-([\w-]+)\.txt")
+# What is in a RUN of the export's own Dockerfile -> what it does.
+_RUNS = {
+    "apt-get install": "installing system packages",
+    "useradd": "making the user that the image runs as",
+    "uv venv": "making the Python environment",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +46,8 @@ class BuildLog:
 
     Attributes:
         progress: the newest.
-        images: ids, or beginnings of ids, of images that steps gave or were taken from.
+        images: ids, or beginnings of ids, of images that steps gave or were taken from; before the first one, the
+            name of the base image.
     """
 
     def __init__(self) -> None:
@@ -53,13 +61,15 @@ class BuildLog:
         line = line.rstrip()
         if found := _CLASSIC.match(line):
             self.progress = replace(before, step=int(found[1]), steps=int(found[2]), instruction=_one_line(found[3]))
+            if found[3].upper().startswith("FROM "):
+                self.images = {found[3].split()[1]}
         elif found := _BUILDKIT.match(line):
             at = replace(before, step=int(found[2]), steps=int(found[3]), instruction=_one_line(found[4]))
             self._buildkit[found[1]] = self.progress = at
         elif (found := _BUILDKIT_CACHED.match(line)) and found[1] in self._buildkit:
             self.progress = replace(before, cached=before.cached + 1)
         elif found := _IMAGE.match(line):
-            self.images.add(found[1])
+            self.images = {each for each in self.images if _ID.fullmatch(each)} | {found[1]}
             self.progress = replace(before, cached=before.cached + ("Using cache" in line))
         elif _COMMIT.match(line):
             self.progress = replace(before, step=before.steps, instruction="COMMIT")
@@ -77,8 +87,9 @@ def describe(instruction: str) -> str:
     if word == "RUN":
         if found := _REQUIREMENTS.findall(rest):
             return f"installing {found[-1]}"
-        if "apt-get" in rest:
-            return "installing system packages"
+        for sign, doing in _RUNS.items():
+            if sign in rest:
+                return doing
     return f"{word} {rest}"[:80]
 
 

@@ -125,9 +125,9 @@ class Buildah(ContainersStorage):
         info = json.loads(await call([path, *store.options, "info"]))
         return cls(path, store, Kernel.here(), str(info["store"]["GraphDriverName"]))
 
-    async def working_containers(self) -> dict[str, str]:
+    async def working_containers(self) -> dict[str, tuple[str, str]]:
         listed = json.loads(await self.call("containers", "--json")) or []
-        return {entry["id"]: entry["imageid"] for entry in listed if entry["builder"]}
+        return {entry["id"]: (entry["imageid"], entry["imagename"]) for entry in listed if entry["builder"]}
 
     async def remove_working_container(self, container: str) -> None:
         await self.call("rm", container)
@@ -188,9 +188,10 @@ class Podman(ContainersStorage, Runtime):
         lines = json.loads(await self.call("history", "--no-trunc", "--format", "json", image))
         return [Layer(line["CreatedBy"], int(line["size"])) for line in reversed(lines)]
 
-    async def working_containers(self) -> dict[str, str]:
+    async def working_containers(self) -> dict[str, tuple[str, str]]:
         listed = json.loads(await self.call("ps", "--all", "--external", "--format", "json")) or []
-        return {entry["Id"]: entry["ImageID"] for entry in listed if entry["Command"] in (["buildah"], ["storage"])}
+        ours = [entry for entry in listed if entry["Command"] in (["buildah"], ["storage"])]
+        return {entry["Id"]: (entry["ImageID"], entry["Image"]) for entry in ours}
 
     async def remove_working_container(self, container: str) -> None:
         await self.call("rm", "--force", container)

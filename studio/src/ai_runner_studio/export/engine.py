@@ -80,8 +80,8 @@ class Engine(ABC):
         """The complete push command."""
         return [*self.program, "push", name]
 
-    async def working_containers(self) -> dict[str, str]:
-        """What builds use at this moment, or have left when they were killed: container id -> image id."""
+    async def working_containers(self) -> dict[str, tuple[str, str]]:
+        """What builds use now, or have left when they were killed: container's id -> its image's id and name."""
         return {}
 
     async def remove_working_container(self, container: str) -> None:
