@@ -12,6 +12,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from ai_runner_studio.export.containers_storage import Store
+
 TOOLS = ("buildah", "podman", "runc", "mmdebstrap")
 PYTHONS = {"bookworm": "3.11", "trixie": "3.13"}  # of Debian's releases
 BASE = "localhost/ci-python:debian"
@@ -90,7 +92,8 @@ class ImageStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.options = ["--root", f"{folder}/graph", "--runroot", f"{folder}/run", "--storage-driver", "overlay"]
+        self._store = Store(folder)
+        self.options = self._store.options
 
     def buildah(self, *arguments: str) -> str:
         return self._call("buildah", *arguments)
@@ -127,9 +130,11 @@ class ImageStore:
         """All of it, with what is still mounted."""
         self.podman("rm", "--force", "--all")
         self.buildah("rm", "--all")
-        for mounted in reversed(mounts_below(self.folder)):
-            subprocess.run(["umount", mounted], check=True)
+        for place in (self.folder, self._store.run_folder):
+            for mounted in reversed(mounts_below(place)):
+                subprocess.run(["umount", mounted], check=True)
         shutil.rmtree(self.folder)
+        shutil.rmtree(self._store.run_folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

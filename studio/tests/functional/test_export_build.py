@@ -334,7 +334,7 @@ class TestWhatCannotBuild:
         client.write_text("#!/bin/sh\necho Cannot connect to the Docker daemon at unix:///nowhere. >&2\nexit 1\n")
         client.chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-        with pytest.raises(EngineError, match="docker is installed, but no server answers .*Cannot connect"):
+        with pytest.raises(EngineError, match=r"docker is installed, but no server answers .*Cannot connect"):
             await find_builder("docker")
         assert (await find_builder(store=tmp_path / "store")).name == "podman"
 

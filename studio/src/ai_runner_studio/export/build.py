@@ -102,7 +102,7 @@ class ImageBuild:
             if code:
                 await self._sweep(before)
                 raise explain_build(self._reading.progress, self._tail, self._log)
-            image = id_file.read_text().strip()
+            image = id_file.read_text().strip() if id_file.exists() else f"sha256:{self._reading.image}"
         for tag in self._tags:
             await self._engine.tag(image, tag)
         progress = self._reading.progress

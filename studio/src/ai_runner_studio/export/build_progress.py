@@ -11,6 +11,7 @@ _BUILDKIT_CACHED = re.compile(r"^#(\d+) CACHED$")
 _COMMIT = re.compile(r"^(COMMIT\b|#\d+ exporting to image)")
 _IMAGE = re.compile(r"^-->(?: Using cache)? ([0-9a-f]{10,64})$")
 _ID = re.compile(r"[0-9a-f]{10,64}")
+_WHOLE_ID = re.compile(r"[0-9a-f]{64}")
 _REQUIREMENTS = re.compile(r"\breq/\d+-([\w-]+)\.txt")
 # What is in a RUN of the export's own Dockerfile -> what it does.
 _RUNS = {
@@ -48,11 +49,13 @@ class BuildLog:
         progress: the newest.
         images: ids, or beginnings of ids, of images that steps gave or were taken from; before the first one, the
             name of the base image.
+        image: the newest complete id that stood on a line of its own, at the end that of the image.
     """
 
     def __init__(self) -> None:
         self.progress = BuildProgress()
         self.images: set[str] = set()
+        self.image = ""
         self._buildkit: dict[str, BuildProgress] = {}
 
     def read(self, line: str) -> bool:
@@ -71,6 +74,8 @@ class BuildLog:
         elif found := _IMAGE.match(line):
             self.images = {each for each in self.images if _ID.fullmatch(each)} | {found[1]}
             self.progress = replace(before, cached=before.cached + ("Using cache" in line))
+        elif _WHOLE_ID.fullmatch(line):
+            self.image = line
         elif _COMMIT.match(line):
             self.progress = replace(before, step=before.steps, instruction="COMMIT")
         return self.progress != before

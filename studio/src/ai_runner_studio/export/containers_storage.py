@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import resource
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from .engine import BuildRequest, Engine, EngineName, call, installed
 from .runtime import ContainerRequest, Layer, Runtime
 
 _SYS_RESOURCE = 24  # number of the capability that lets a process raise its limits
+_LONGEST_RUN_FOLDER = 50  # characters; sockets lie below it
 _ENOUGH = 4096  # open files, and processes, of one container
 
 
@@ -54,8 +57,17 @@ class Store:
         """What comes before every verb."""
         if self.folder is None:
             return []
-        graph, run = self.folder / "graph", self.folder / "run"
-        return ["--root", str(graph), "--runroot", str(run), "--storage-driver", "overlay"]
+        return ["--root", str(self.folder / "graph"), "--runroot", str(self.run_folder), "--storage-driver", "overlay"]
+
+    @property
+    def run_folder(self) -> Path:
+        """Where it keeps what is running: below the folder, or, since podman takes no long path, in the temporary one."""
+        assert self.folder is not None
+        inside = self.folder / "run"
+        if len(str(inside)) <= _LONGEST_RUN_FOLDER:
+            return inside
+        digest = hashlib.sha256(str(self.folder).encode()).hexdigest()[:12]
+        return Path(tempfile.gettempdir()) / f"ai-runner-images-{digest}"
 
 
 class ContainersStorage(Engine):
@@ -83,14 +95,14 @@ class ContainersStorage(Engine):
 
     @property
     def oci_runtime(self) -> str | None:
-        """What can run containers here: crun or runc; None if nothing can."""
+        """Path of what can run containers here: crun or runc; None if nothing can."""
         wanted = ["crun", "runc"] if self._kernel.unified_cgroups else ["runc"]
-        return next((name for name in wanted if installed(name)), None)
+        return next((path for path in map(installed, wanted) if path), None)
 
-    def build_command(self, request: BuildRequest, id_file: Path) -> list[str]:
+    def build_command(self, request: BuildRequest, _id_file: Path) -> list[str]:
         # HEALTHCHECK is not in the OCI format. --layers: podman does it anyway, buildah only when told.
-        command = [*self.program, "build", "--format", "docker", "--layers", "--iidfile", str(id_file)]
-        command += self._isolation(request)
+        # No --iidfile: with it buildah does not tell the images of its steps, by which what it leaves is known as ours.
+        command = [*self.program, "build", "--format", "docker", "--layers", *self._isolation(request)]
         command += ["--no-cache"] if request.no_cache else []
         command += ["--platform", request.platform] if request.platform else []
         command += ["--pull-never"] if request.local_base else []
@@ -156,8 +168,8 @@ class Podman(ContainersStorage, Runtime):
     @property
     def program(self) -> list[str]:
         options = [] if self._kernel.systemd else ["--cgroup-manager", "cgroupfs", "--events-backend", "file"]
-        if self.oci_runtime == "runc":
-            options += ["--runtime", "runc"]
+        if self.oci_runtime is not None:
+            options += ["--runtime", self.oci_runtime]
         return [self._path, *self._store.options, *options]
 
     @property

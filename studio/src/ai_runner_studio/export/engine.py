@@ -61,7 +61,7 @@ class Engine(ABC):
 
     @abstractmethod
     def build_command(self, request: BuildRequest, id_file: Path) -> list[str]:
-        """The complete build command; it writes the id of the image, which has no name yet, to `id_file`."""
+        """The complete build command. The image has no name yet; its id goes to `id_file` or is the last line."""
 
     @property
     def warnings(self) -> list[str]:
