@@ -61,7 +61,7 @@ class Store:
 
     @property
     def run_folder(self) -> Path:
-        """Where it keeps what is running: below the folder, or, since podman takes no long path, in the temporary one."""
+        """Where it keeps what is running: below the folder; podman takes no long path, so else in the temporary one."""
         assert self.folder is not None
         inside = self.folder / "run"
         if len(str(inside)) <= _LONGEST_RUN_FOLDER:
