@@ -152,9 +152,7 @@ class TestChange:
         project = packaged_project(tmp_path, "colours")
         exported(shop, project, TINT)
         before = contents(project / "image")
-        write(
-            project, {"tint/pipeline.py": "class Tint:\n    def transform(self, frame, params): return 1 - frame\n"}
-        )
+        write(project, {"tint/pipeline.py": "class Tint:\n    def transform(self, frame, params): return 1 - frame\n"})
         exported(shop, project, TINT)
         after = contents(project / "image")
         changed = {name for name in before | after if before.get(name) != after.get(name)}
