@@ -24,7 +24,7 @@ _CLEAN = (
     'rm -rf "$1"/etc/apt/sources.list "$1"/etc/apt/sources.list.d/* "$1"/var/cache/apt/* "$1"/var/lib/apt/lists/*; '
     ': > "$1"/etc/resolv.conf; : > "$1"/etc/hostname'
 )
-_DOCKERFILE = 'FROM scratch\nADD rootfs.tar /\nENV LANG=C.UTF-8\nCMD ["python3"]\n'
+_DOCKERFILE = 'FROM scratch\nADD {archive} /\nENV LANG=C.UTF-8\nCMD ["python3"]\n'
 
 
 def why_not() -> str:
@@ -109,11 +109,11 @@ class ImageStore:
 
     def add_base(self) -> None:
         """Make `BASE`."""
-        context = self.folder / "base"
-        context.mkdir(parents=True)
-        shutil.copyfile(base_archive(), context / "rootfs.tar")
-        (context / "Dockerfile").write_text(_DOCKERFILE)
-        self.buildah("build", "--isolation", "chroot", "-t", BASE, str(context))
+        archive = base_archive()
+        self.folder.mkdir(parents=True)
+        dockerfile = self.folder / "base.Dockerfile"
+        dockerfile.write_text(_DOCKERFILE.format(archive=archive.name))
+        self.buildah("build", "--isolation", "chroot", "-t", BASE, "-f", str(dockerfile), str(archive.parent))
 
     @property
     def names(self) -> set[str]:

@@ -222,21 +222,13 @@ class TestBuilds:
             await self.build(store, tmp_path / "context", "FROM localhost/nothing:1\nRUN true\n")
         assert "--base" in failure.value.hint
 
-    @pytest.mark.parametrize(
-        ("line", "reason"),
-        [
-            (
-                f"glow-pipeline==0.0.1 --hash=sha256:{'a' * 64}",
-                "glow-pipeline has no wheel in|is in none of the places",
-            ),
-            (f"numpy==1.0 --hash=sha256:{'a' * 64}", "numpy.*(is in none of the places|no wheel|cannot be installed)"),
-        ],
-    )
+    @pytest.mark.parametrize("wanted", ["glow-pipeline==0.0.1", "numpy==1.0"])
     async def test_a_dependency_that_cannot_be_installed_is_named(
-        self, store: ImageStore, exported: Exporting, tmp_path: Path, line: str, reason: str
+        self, store: ImageStore, exported: Exporting, tmp_path: Path, wanted: str
     ) -> None:
-        with pytest.raises(BuildError, match=reason):
-            await self.install(store, exported, tmp_path, line)
+        name = wanted.partition("=")[0]
+        with pytest.raises(BuildError, match=rf"{name}\S* is in none of the places that the step installs from"):
+            await self.install(store, exported, tmp_path, f"{wanted} --hash=sha256:{'a' * 64}")
 
     async def test_a_wheel_that_is_not_the_pinned_one_is_named(
         self, store: ImageStore, exported: Exporting, tmp_path: Path

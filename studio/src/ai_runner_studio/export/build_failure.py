@@ -45,13 +45,14 @@ _CAUSES = (
         "pin a version that has one, or make the wheel yourself and name its folder to pip (find-links) while planning",
     ),
     _cause(
-        r"because ([\w.\[\]-]+) was not found in the (?:provided package locations|package registry|cache)",
+        r"because (?:there is no version of )?([\w.\[\]=+!-]+)"
+        r" (?:was not found in the (?:provided package locations|package registry|cache)|and you require)",
         "{0} is in none of the places that the step installs from",
         "with --offline the wheelhouse must hold it: write the context again; else check the image's package index",
     ),
     _cause(
-        r"(?:no solution found|there is no version of) ?([\w.\[\]=+-]*)",
-        "a dependency cannot be installed as it is pinned {0}",
+        r"no solution found",
+        "a dependency cannot be installed as it is pinned",
         "the lines before say which one; plan again where the project's environment has changed",
     ),
     _cause(

@@ -93,6 +93,11 @@ class TestFailure:
                 "nothere is in none of the places",
                 "--offline",
             ),
+            (
+                "cause: Because there is no version of glow==0.0.1 and you require glow==0.0.1, we can conclude",
+                "glow==0.0.1 is in none of the places",
+                "--offline",
+            ),
             ("error: dns error: failed to lookup address information", "has no network", "proxy"),
             ("Error: creating build container: localhost/x:1: image not known", "base image is not there", "--base"),
             ("exec /bin/sh: exec format error", "programs of that platform", "qemu"),
