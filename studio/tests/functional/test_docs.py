@@ -36,13 +36,13 @@ PAGES = sorted(
     for pattern in ("*.md", "docs/*.md", "runner/*.md", "studio/*.md", "pipelines/*/*.md")
     for path in ROOT.glob(pattern)
 )
-PATIENCE_S = 60
+PATIENCE_S = 100  # an export asks the package index for hashes
 
 _BLOCK = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 _FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 _VARIABLE = re.compile(r"(?<![\w-])(?:TRICKLE|LIVE_RUNNER)(?:_[A-Z]+)*\b(?!_)")
-OTHERS_FLAGS = "--json --unix-socket --no-deps"  # of curl and pip, where a page tells of them
+OTHERS_FLAGS = "--json --unix-socket --no-deps --format"  # of curl, pip and podman, where a page tells of them
 
 # Loads each pipeline given as an argument, feeds it as the runner would, and looks at what comes back.
 DRIVER = """
@@ -163,7 +163,9 @@ def test_console_blocks_do_what_they_show(block: Block, project: Path) -> None:
 
 
 def test_settings_example_is_accepted(tmp_path: Path) -> None:
+    from ai_runner_studio.export.image_settings import image_settings
     from ai_runner_studio.settings_file import find_settings_file
+    from ai_runner_studio.settings_load import gather
 
     examples = [block for page in PAGES for block in blocks(page, "toml") if "tool.ai-runner-studio" in block.text]
     assert examples
@@ -172,6 +174,8 @@ def test_settings_example_is_accepted(tmp_path: Path) -> None:
         found = find_settings_file(tmp_path)
         assert found is not None
         assert found.values
+        if "image" in found.values:
+            assert image_settings(gather({}, {}, tmp_path), {}, {}).name
 
 
 # ---- the host's API ------------------------------------------------------------------------------
@@ -273,6 +277,7 @@ def commands(page: str) -> Iterator[str]:
 def test_every_flag_exists() -> None:
     studio, run, host = help_of("ai_runner_studio"), help_of("ai_runner_studio", "run"), help_of("runner.live.infer")
     relay, served = help_of("ai_runner_studio", "relay"), help_of("runner.main")
+    export = help_of("ai_runner_studio", "export-image")
     runners_json = help_of("runner.live_runner", "runners-json")
     checked = 0
     for page in PAGES:
@@ -287,17 +292,20 @@ def test_every_flag_exists() -> None:
                 known = run
             elif "ai-runner-studio relay" in line:
                 known = relay
+            elif "ai-runner-studio export-image" in line:
+                known = export
             elif "ai-runner-studio" in line:
                 known = studio
             elif line.startswith("--"):  # a flag by itself; which program's is told around it
-                known = studio + run + relay + host + served + OTHERS_FLAGS
+                known = studio + run + relay + export + host + served + OTHERS_FLAGS
             else:
                 continue
             for flag in _FLAG.findall(line):
                 checked += 1
                 assert re.search(rf"{flag}\b", known), f"{page}: no flag {flag} in: {line}"
     assert checked > 60
-    for name, known in (("docs/studio.md", studio + run + relay), ("docs/host-api.md", host)):
+    pages = {"docs/studio.md": studio + run + relay, "docs/host-api.md": host, "docs/export-image.md": export}
+    for name, known in pages.items():
         page = (ROOT / name).read_text(encoding="utf-8")
         assert sorted(flag for flag in set(_FLAG.findall(known)) if flag not in page and flag != "--help") == [], name
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import typer
@@ -10,7 +11,7 @@ from .flags import Flags, with_flags
 from .image_flags import SHARED, ImageFlags
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from ..export.image_export import Engines, Exported, ExportOptions, ImageExport
@@ -38,7 +39,7 @@ def command(ctx: typer.Context, flags: ImageFlags) -> None:
 
     from ..export.image_settings import image_settings
     from ..settings_load import gather
-    from .signals import interruptible, run_until_signal
+    from .signals import run_until_signal
 
     if flags.schema:
         _print_schema()
@@ -49,7 +50,7 @@ def command(ctx: typer.Context, flags: ImageFlags) -> None:
     settings = image_settings(given, flags.image(), os.environ)
     output = None if flags.plan or flags.output is None else Path.cwd() / flags.output
     if not flags.builds:
-        with interruptible():
+        with _told():
             plan = _export(settings, output)
         _show_plan(flags, plan)
         return
@@ -59,12 +60,31 @@ def command(ctx: typer.Context, flags: ImageFlags) -> None:
     engines = run_until_signal(find_engines(options, settings.platform))  # before anything takes long
     for warning in engines.builder.warnings:
         _tell(f"warning: {warning}")
-    with interruptible():
+    with _told():
         _export(
             settings,
             output,
             lambda plan, context, python: _build(flags, settings, options, engines, plan, context, python),
         )
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """While it is open, signals raise where the code is, and what the system refuses is told like our own errors.
+
+    Raises:
+        ExportError: a file of the project that cannot be read, a full temporary folder.
+        Interrupted: a signal came.
+    """
+    from ..errors import ExportError
+    from .signals import interruptible
+
+    try:
+        with interruptible():
+            yield
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        raise ExportError(f"the export failed: {place}{error.strerror or error}") from error
 
 
 def _show_plan(flags: ImageFlags, plan: ImagePlan) -> None:
