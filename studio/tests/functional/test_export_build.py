@@ -84,7 +84,7 @@ class Exporting:
             "--output",
             str(self.context),
         ]
-        command += ["--verify-input", "pattern:128x128@10", "--verify-seconds", "3"]
+        command += ["--verify-input", "pattern:128x128@5", "--verify-seconds", "4"]
         return subprocess.run(
             [*command, *flags],
             cwd=self.project,

@@ -166,13 +166,12 @@ async def _process(command: list[str], environment: dict[str, str]) -> AsyncIter
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """Ask the group to stop; what does not is killed."""
+    """Ask the group to stop; what does not, and what the builder has started and left, is killed."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(process.wait(), END_LIMIT_S)
-    # The builder is gone; of what it has started, something may ignore SIGTERM.
 
 
 async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:

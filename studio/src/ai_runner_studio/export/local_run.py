@@ -67,7 +67,7 @@ async def find_change(
     """
     command = [python, "-m", "runner.testing.params_change", pipeline_import, "--params", json.dumps(params)]
     command += ["--params-cls", params_import] if params_import else []
-    found = json.loads(await call(command, {"PYTHONPATH": str(project)}, LISTEN_LIMIT_S))
+    found = json.loads(await call(command, {"PYTHONPATH": str(project)}, LISTEN_LIMIT_S, what="importing the pipeline"))
     return dict(found) if found is not None else None
 
 
