@@ -20,7 +20,7 @@ STREAMDIFFUSION = $(VENV)/streamdiffusion/.installed
 MEDIAPIPE = $(VENV)/.mediapipe
 MEDIAPIPE_ON = python_version < "3.13" and platform_machine == "x86_64" and sys_platform == "linux"
 
-.PHONY: install demo test lint types check format bench clean
+.PHONY: install demo test lint types check format bench image-tools clean
 
 install: $(INSTALLED)
 
@@ -63,6 +63,10 @@ check: lint types test
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# For the tests that build and run a container image; only as root on Debian, else they are skipped.
+image-tools:
+	.ci/install-image-tools
 
 bench: $(INSTALLED)
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
