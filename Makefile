@@ -6,6 +6,8 @@ BIN = $(VENV)/bin
 TORCH ?=
 INSTALLED = $(VENV)/.installed
 PACKAGES = runner studio samples $(patsubst %/pyproject.toml,%,$(wildcard pipelines/*/pyproject.toml))
+# Tests run in that many processes; most of them wait for others.
+JOBS ?= auto
 BENCHMARKS ?= frame_path media preview startup runner_start reload soak trickle
 
 # What others use on the network, for tests only: without its requirements, which clash with ours.
@@ -46,7 +48,7 @@ $(MEDIAPIPE): $(INSTALLED)
 	@touch $@
 
 test: $(INSTALLED) $(PYTRICKLE) $(MEDIAPIPE) $(STREAMDIFFUSION)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

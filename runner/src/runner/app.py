@@ -32,7 +32,6 @@ from .hardware import Hardware
 from .live.log import LineWriter, configure
 from .live.network_settings import NetworkSettings
 from .live.pipelines import PipelineSpec
-from .live.trickle.address import StreamAddresses
 from .live_runner import LiveRunnerSettings
 from .live_runner.routes import attach
 from .pipelines.live_video_to_video import LiveVideoToVideoPipeline
@@ -88,7 +87,7 @@ class _StartupFailure:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     pipeline = _pipeline(app.state.wanted)
     app.state.pipeline = pipeline
-    app.state.addresses = None if os.environ.get("STREAM_PROTOCOL") == "local" else StreamAddresses.from_env()
+    app.state.addresses = NetworkSettings.from_env(os.environ).addresses
     app.state.hardware = Hardware()
     settings = LiveRunnerSettings.from_env(model_id=pipeline.model_id)
     live_runner = attach(app, pipeline, settings, app.state.addresses)

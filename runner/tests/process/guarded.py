@@ -69,9 +69,21 @@ class Guarded:
             self.sent += 1
             await asyncio.sleep(1 / fps)
 
+    def limit(self, **limits: float) -> None:
+        """Be impatient with the loads that follow: `load_timeout_s`, `first_frame_timeout_s`; none given: patient again.
+
+        A first load imports torch, which takes long where the machine is busy, and no test is about that.
+        """
+        self.guardian.loads._policy = replace(QUICK, **limits)
+
     def missing(self) -> int:
         """Inputs that have neither come out nor been counted as dropped."""
         return self.sent - len(self.outputs) - sum(self.guardian.board.drops().values())
+
+    def gaps(self) -> int:
+        """Pictures missing between the first and the last that came out; a busy machine drops some, and counts them."""
+        pts = [frame.pts for frame in self.outputs]
+        return pts[-1] - pts[0] + 1 - len(pts)
 
     async def until(self, condition: Callable[[], object], timeout_s: float = 60.0) -> None:
         async def wait() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,11 +15,10 @@ from runner.live.process.policy import ReloadOptions
 from runner.live.process.revision import LoadRequest
 
 from ..conftest import WriteModule, children
-from .guarded import QUICK, Guarded, guarded
+from .guarded import Guarded, guarded
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 ON_THE_WAY = 5  # in put_video_frame, waiting, in the output ring
-IMPATIENT = replace(QUICK, load_timeout_s=4.0, first_frame_timeout_s=1.0)
 
 HEAD = "import torch, os, signal, time, ctypes, threading, asyncio\n"
 FUNCTION = HEAD + "def f(frame):\n    {harm}\n    return torch.full_like(frame, {value} / 255)\n"
@@ -74,7 +72,7 @@ async def streaming(write: WriteModule, tmp_path: Path, source: str) -> AsyncIte
     """A guardian whose pipeline is this and gives frames of value 10."""
     write("harm", source)
     options = ReloadOptions(standby=True, standby_min_free_bytes=0, snapshots=tmp_path / "snapshots")
-    async with guarded("harm:f", IMPATIENT, options) as run:
+    async with guarded("harm:f", options=options) as run:
         run.stream()
         await gives(run, 10)
         yield run
@@ -90,32 +88,51 @@ async def save(run: Guarded, write: WriteModule, source: str) -> None:
     run.guardian.replace(LoadRequest("saved"))
 
 
+async def fails(run: Guarded, write: WriteModule, source: str, told: str) -> None:
+    """This code, saved, is given up for that reason, and what served before goes on."""
+    await save(run, write, source)
+    failed = await run.next(LoadFailed)
+    assert told in failed.report.headline, source
+    assert failed.serving == 1
+    await gives(run, 10)
+    assert 20 not in run.values
+
+
 HARMS = (
     (function(20) + "\nos.kill(os.getpid(), signal.SIGKILL)", "was killed by SIGKILL (out of memory?)"),
     (function(20) + "\nctypes.string_at(0)", "was killed by SIGSEGV (a crash in native code)"),
     (function(20) + "\nos._exit(3)", "exited with code 3"),
-    (function(20) + "\n" + FOR_EVER, "LoadTimeout: not ready after 4 s"),
-    (a_class(20, init=FOR_EVER), "LoadTimeout: not ready after 4 s"),
     (function(20, "os.kill(os.getpid(), signal.SIGKILL)"), "was killed by SIGKILL (out of memory?)"),
     (function(20, "ctypes.string_at(0)"), "was killed by SIGSEGV (a crash in native code)"),
-    (function(20, FOR_EVER), "NoOutput: no output frame within 1 s"),
-    (a_pipeline(20, "time.sleep(1000)"), "NoOutput: no output frame within 1 s"),
-    (a_pipeline(20, "await asyncio.sleep(1000)"), "NoOutput: no output frame within 1 s"),
-    (a_pipeline(20, "signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65)); time.sleep(1000)"), "NoOutput"),
+)
+NEVER_READY = (function(20) + "\n" + FOR_EVER, a_class(20, init=FOR_EVER))
+NEVER_A_FRAME = (
+    function(20, FOR_EVER),
+    a_pipeline(20, "time.sleep(1000)"),
+    a_pipeline(20, "await asyncio.sleep(1000)"),
+    a_pipeline(20, "signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65)); time.sleep(1000)"),
 )
 
 
 class TestNewCode:
-    async def test_that_does_harm_never_takes_over(self, write: WriteModule, tmp_path: Path) -> None:
+    async def test_that_crashes_never_takes_over(self, write: WriteModule, tmp_path: Path) -> None:
         async with streaming(write, tmp_path, function(10)) as run:
             await run.until(lambda: run.guardian.standby.told.state == "ready")
             for source, told in HARMS:
-                await save(run, write, source)
-                failed = await run.next(LoadFailed)
-                assert told in failed.report.headline, source
-                assert failed.serving == 1
-                await gives(run, 10)
-            assert 20 not in run.values
+                await fails(run, write, source, told)
+            await save(run, write, function(30))
+            await gives(run, 30)
+
+    async def test_that_hangs_never_takes_over(self, write: WriteModule, tmp_path: Path) -> None:
+        async with streaming(write, tmp_path, function(10)) as run:
+            await run.until(lambda: run.guardian.standby.told.state == "ready")
+            run.limit(load_timeout_s=4.0)
+            for source in NEVER_READY:
+                await fails(run, write, source, "LoadTimeout: not ready after 4 s")
+            run.limit(first_frame_timeout_s=1.0)
+            for source in NEVER_A_FRAME:
+                await fails(run, write, source, "NoOutput: no output frame within 1 s")
+            run.limit()
             await save(run, write, function(30))
             await gives(run, 30)
 

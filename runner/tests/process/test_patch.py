@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -133,7 +132,7 @@ class TestKept:
             assert len(children()) == 1
             pts = [frame.pts for frame in run.outputs]
             assert pts == sorted(set(pts))
-            assert [later - earlier for earlier, later in itertools.pairwise(pts)] == [1] * (len(pts) - 1)
+            assert run.gaps() <= sum(run.guardian.board.drops().values())
 
     async def test_are_params_and_a_reload_by_hand_without_a_change_is_a_fresh_start(
         self, write: WriteModule, tmp_path: Path
@@ -218,8 +217,7 @@ class TestMistakes:
             await edit.gives(30)
             assert edit.pid == pid
             assert set(edit.run.values) == {10, 30}
-            pts = [frame.pts for frame in edit.run.outputs]
-            assert [later - earlier for earlier, later in itertools.pairwise(pts)] == [1] * (len(pts) - 1)
+            assert edit.run.gaps() <= sum(edit.run.guardian.board.drops().values())
 
     async def test_in_a_later_frame_take_it_back_too_and_name_the_revision_that_goes_on(
         self, write: WriteModule, tmp_path: Path

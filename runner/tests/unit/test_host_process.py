@@ -8,7 +8,7 @@ import stat
 import sys
 import tempfile
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -143,9 +143,10 @@ class TestEnd:
 
 class TestRunFolder:
     @pytest.fixture(autouse=True)
-    def temporary(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-        return tmp_path
+    def temporary(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # short: a socket's name has to go into it
+            monkeypatch.setattr(tempfile, "tempdir", folder)
+            yield Path(folder)
 
     def test_it_is_private_and_goes(self, temporary: Path) -> None:
         folder = RunFolder("test-")

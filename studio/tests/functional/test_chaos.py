@@ -19,8 +19,6 @@ import psutil
 import pytest
 from test_session import Project, Watched, level
 
-from runner.live.events import StandbyChanged
-
 SECONDS = float(os.environ.get("AI_RUNNER_CHAOS_S", "20"))
 SEED = int(os.environ.get("AI_RUNNER_CHAOS_SEED", "0")) or random.randrange(1 << 32)
 MARK = "CHAOS_TEST_RUN"  # in the environment of every process of a run
@@ -150,7 +148,6 @@ async def test_the_picture_goes_on_and_the_last_good_save_wins(
             project.save("pipeline", level(250))
             await run.shows(250)
             await run.until(lambda now: now.load and now.load.outcome == "serving" and now.load.restores is None)
-            assert any(isinstance(event, StandbyChanged) and event.state == "ready" for event in run.events)
             # Serving, template, spare.
             await run.until(lambda now: now.standby and now.standby.state == "ready" and len(chaos.processes()) == 3)
         except BaseException:

@@ -55,6 +55,11 @@ class NetworkSettings:
             verify_tls=environ.get(VERIFY_TLS_ENV) == "1",
         )
 
+    @property
+    def addresses(self) -> StreamAddresses | None:
+        """The rule for the URLs of a stream; None where they are no URLs of a network."""
+        return StreamAddresses(self.allow) if self.protocol == "trickle" else None
+
 
 def frame_rate(text: str, name: str) -> float:
     """A cap on the frame rate, as it is written.

@@ -69,6 +69,7 @@ class Watcher:
         self._refused = False
         self._look_every_s = LOOK_EVERY_S
         self._said: set[str] = set()
+        self._untold = False
         self._missed = 0
         self._reported_at = float("-inf")
         self._rapid = 0
@@ -131,8 +132,7 @@ class Watcher:
     async def __anext__(self) -> set[Path]:
         while not self._closed:
             woken = await self._listen()
-            if woken.reason == "event":
-                self._missed = 0
+            self._count_missed(woken)
             changed = await self._burst(await self._look(woken))
             changed |= self._guard.release() if changed else self._guard.due(time.monotonic())
             if changed and not self._closed:
@@ -195,8 +195,8 @@ class Watcher:
         for sentence in sentences:
             self._notice(sentence)
         self._say_once(self._files.left_out)
-        if look.changed and woken.reason == "time" and not self.polling:
-            self._count_missed()
+        if look.changed and woken.reason == "time":
+            self._untold = True
         return look
 
     def _look_at_disk(self, touched: set[str] | None) -> tuple[Look, list[str]]:
@@ -236,11 +236,20 @@ class Watcher:
         shortest = QUIET_S if files <= FEW else QUIET_MANY_S
         return max(shortest, min(QUIET_S * (1 << self._rapid), QUIET_MOST_S))
 
-    def _count_missed(self) -> None:
-        """A change that no event told of. A file system that tells of none is looked at often."""
-        self._missed += 1
-        if self._missed >= MISSED_BEFORE_POLLING:
-            self._look_often("this file system does not report every change")
+    def _count_missed(self, woken: _Woken) -> None:
+        """Count changes that were found by looking and that no event told of either until the next look.
+
+        A file system that tells of none is looked at often. An event may be late where the machine is busy, and is
+        lost where the watches were set anew: neither says anything of the file system.
+        """
+        if woken.reason == "event":
+            self._missed, self._untold = 0, False
+        elif woken.reason == "changes may have been missed":
+            self._untold = False
+        elif woken.reason == "time" and self._untold and not self.polling:
+            self._missed, self._untold = self._missed + 1, False
+            if self._missed >= MISSED_BEFORE_POLLING:
+                self._look_often("this file system does not report every change")
 
     # being told
 

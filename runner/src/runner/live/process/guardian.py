@@ -99,7 +99,6 @@ class ProcessGuardian:
         self._served_since = 0.0
         self._failures = Failures(emit)
         self._closed = False
-        self._ending: list[Revision] = []  # being stopped by `close`
         self._wanted: dict[str, Any] | None = None  # params that came while nothing could take them
         self._initial: dict[str, Any] = {}  # what the pipeline made of the initial params
 
@@ -148,19 +147,17 @@ class ProcessGuardian:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._ending = self.board.revisions()
         await self.loads.close()
         await self.standby.close()
-        self._ending += [revision for revision in self.board.revisions() if revision not in self._ending]
         self.board.serving = self.board.candidate = None
         self.board.outputs.switched()
-        await asyncio.gather(*(revision.process.stop() for revision in self._ending))
+        await asyncio.gather(*(process.stop() for process in self.loads.processes))
         self.board.outputs.clear()
 
     def kill(self) -> None:
         """SIGKILL to every process of ours and to all that they have started. From any thread."""
-        for revision in self.board.revisions() or self._ending:
-            revision.process.kill()
+        for process in self.loads.processes:
+            process.kill()
         self.standby.kill()
 
     async def wait_serving(self) -> None:

@@ -101,6 +101,12 @@ class Loads:
         self._task: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[int] | None = None  # of an old process; never given up half-way
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._processes: list[PipelineProcess] = []
+
+    @property
+    def processes(self) -> list[PipelineProcess]:
+        """All that were started or taken for a load and have not ended: serving, loading, given up, replaced."""
+        return [process for process in self._processes if process.pid and process.exit is None]
 
     def begin(self, request: LoadRequest) -> None:
         """Load, giving up a load that is under way."""
@@ -118,7 +124,7 @@ class Loads:
         return None if self._task is None or self._task.done() else self._task
 
     async def close(self) -> None:
-        """Give up what is under way; the processes are the caller's to end."""
+        """Give up what is under way; the `processes` are the caller's to end."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -340,15 +346,13 @@ class Loads:
     async def _launch(self, revision: Revision, ready: PipelineProcess | None) -> None:
         """Start its process, or take the one that is ready. It has not run anything of the user's yet."""
         revision.clock.enter("start process")
-        process = ready
-        if process is None:
-            process = PipelineProcess(
-                self._spec, on_frame=lambda *_: None, on_message=lambda _: None, verbose=self._verbose
-            )
-            revision.run_in(process)
+        process = ready or PipelineProcess(
+            self._spec, on_frame=lambda *_: None, on_message=lambda _: None, verbose=self._verbose
+        )
+        self._processes = [*self.processes, process]
+        revision.run_in(process)
+        if ready is None:
             await process.launch()
-        else:
-            revision.run_in(process)
         self._board.candidate = revision
         self._emit(LoadStepped(revision=revision.number, step="start process", pid=process.pid))
 

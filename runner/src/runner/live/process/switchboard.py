@@ -184,8 +184,3 @@ class Switchboard:
         if self.serving is not None:
             self._dropped += self.serving.process.dropped
         self.serving = None
-
-    def revisions(self) -> list[Revision]:
-        """All that have a process."""
-        revisions = (self.candidate, self.outputs.retiring, self.serving)
-        return [revision for revision in revisions if revision is not None]

@@ -40,7 +40,7 @@ class Template:
         self._control: socket.socket | None = None  # beside the channel, which cannot send descriptors
         self._channel = HostChannel(self._receive)
         self._preloaded: asyncio.Future[Preloaded] | None = None
-        self._forked: asyncio.Future[Forked] | None = None
+        self._forks: deque[asyncio.Future[Forked]] = deque()  # asked for and not answered yet, in that order
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
 
     async def start(self, on_exit: Callable[[str], None], *, verbose: bool) -> None:
@@ -80,10 +80,11 @@ class Template:
             ProcessError, OSError: it did not work.
         """
         wires, boot = open_wires(verbose=verbose)
-        self._forked = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Forked] = asyncio.get_running_loop().create_future()
         try:
             self._send_fork([boot.control.fileno(), boot.stdout.fileno(), boot.stderr.fileno()])
-            forked = await self._answer(self._forked, FORK_LIMIT_S)
+            self._forks.append(answer)
+            forked = await self._answer(answer, FORK_LIMIT_S)
             if not forked.pid:
                 raise ProcessError("the template could not fork")
             return AdoptedChild(forked.pid), wires
@@ -107,7 +108,8 @@ class Template:
             raise ProcessError(f"the template did not answer within {limit_s:.0f} s") from None
 
     def _receive(self, message: Message) -> None:
-        answer = {Preloaded: self._preloaded, Forked: self._forked}.get(type(message))
+        # One that nobody waits for any more keeps its place, so that no other gets its process.
+        answer = self._forks.popleft() if isinstance(message, Forked) else self._preloaded
         if answer is not None and not answer.done():
             answer.set_result(message)
 
@@ -125,7 +127,7 @@ class Template:
         if self._control is not None:
             self._control.close()
         error = ProcessError(f"the template {describe_exit(code)}")
-        for answer in (self._preloaded, self._forked):
+        for answer in (self._preloaded, *self._forks):
             if answer is not None and not answer.done():
                 answer.set_exception(error)
                 answer.exception()  # looked at: nobody may be waiting for it

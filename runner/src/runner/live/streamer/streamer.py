@@ -223,11 +223,11 @@ class PipelineStreamer:
                 continue
             if request.policy == "lossless":
                 await self._guardian.send(frame)
-            elif protocol.bursts and burst.lasts(frame) and self._guardian.takes_frames:
+            elif protocol.networked and burst.lasts(frame) and self._guardian.takes_frames:
                 with contextlib.suppress(ProcessError):  # told by the guardian, which sees to it
                     await self._guardian.board.send(frame)
             else:
-                if protocol.bursts:
+                if protocol.networked:
                     await self._leeway()
                 if not self._guardian.board.offer(frame):
                     await self._show_loading(frame, protocol)
@@ -337,7 +337,7 @@ class PipelineStreamer:
         statistics = self._protocol.statistics if self._protocol is not None else ProtocolStatistics()
         dropped += Counter(statistics.dropped)
         media = MediaStatus(decoder=statistics.decoder, encoder=statistics.encoder, max_fps=statistics.max_fps)
-        guardian.health.media = media if self._protocol is not None and self._protocol.bursts else None
+        guardian.health.media = media if self._protocol is not None and self._protocol.networked else None
         return MetricsTaken(
             fps_in=round(guardian.board.inputs.fps, 1),
             fps_out=round(guardian.board.outputs.rate.fps, 1),

@@ -171,7 +171,7 @@ class ParamsForm(Vertical):
         self._help_if_idle()
 
     def _help_if_idle(self) -> None:
-        if not self.has_focus_within:
+        if self.query("#param-help") and not self.has_focus_within:  # else left meanwhile: the screen is taken down
             self._help(None)
 
     def _refused(self, error: StudioError) -> None:

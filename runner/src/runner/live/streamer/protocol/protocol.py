@@ -110,11 +110,12 @@ class StreamProtocol(ABC):
     Attributes:
         statistics: of the stream so far.
         returns: what was put comes back to this machine, and is shown when it does (see `on_return`).
-        bursts: what a server has kept comes all at once in the beginning, and is not to be dropped for that.
+        networked: frames come over a network, late and then several at once, which is no reason to drop them; status
+            says what decodes and encodes.
     """
 
     statistics: ProtocolStatistics
-    bursts: bool = False
+    networked: bool = False
     returns: bool = False
 
     @abstractmethod

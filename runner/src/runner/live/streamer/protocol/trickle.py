@@ -63,7 +63,7 @@ class TrickleProtocol(StreamProtocol):
             ``no_timestamp``.
     """
 
-    bursts = True
+    networked = True
 
     def __init__(self, request: StreamRequest, options: TrickleOptions) -> None:
         self.request = request
