@@ -4,8 +4,15 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 TORCH ?=
+# For `make demo`. What is for tests and checks comes on top: tools, and pipelines that bring large libraries along.
 INSTALLED = $(VENV)/.installed
-PACKAGES = runner studio samples $(patsubst %/pyproject.toml,%,$(wildcard pipelines/*/pyproject.toml))
+PACKAGES = runner studio samples pipelines/noop pipelines/noop-entrypoint
+DEVELOP = $(VENV)/.develop
+PIPELINES = $(filter-out $(PACKAGES),$(patsubst %/pyproject.toml,%,$(wildcard pipelines/*/pyproject.toml)))
+ALL = $(PACKAGES) $(PIPELINES)
+PIP = $(BIN)/python -m pip install -q
+TESTED = $(if $(TORCH),,-c constraints.txt)
+
 # Tests run in that many processes; most of them wait for others.
 JOBS ?= auto
 BENCHMARKS ?= frame_path pipelines media preview startup runner_start reload soak trickle
@@ -20,47 +27,53 @@ STREAMDIFFUSION = $(VENV)/streamdiffusion/.installed
 MEDIAPIPE = $(VENV)/.mediapipe
 MEDIAPIPE_ON = python_version < "3.13" and platform_machine == "x86_64" and sys_platform == "linux"
 
-.PHONY: install demo test lint types check format bench image-tools clean
+.PHONY: install develop demo test lint types check format bench image-tools clean
 
 install: $(INSTALLED)
 
-$(INSTALLED): constraints.txt requirements-dev.txt $(PACKAGES:%=%/pyproject.toml)
+develop: $(DEVELOP)
+
+$(INSTALLED): constraints.txt $(PACKAGES:%=%/pyproject.toml)
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "Python 3.10 or newer is needed, $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(if $(TORCH),$(BIN)/python -m pip install $(TORCH))
-	$(BIN)/python -m pip install -q $(if $(TORCH),,-c constraints.txt) -r requirements-dev.txt $(PACKAGES:%=-e ./%)
+	$(PIP) $(TESTED) $(PACKAGES:%=-e ./%)
+	@touch $@
+
+$(DEVELOP): $(INSTALLED) requirements-dev.txt $(PIPELINES:%=%/pyproject.toml)
+	$(PIP) $(TESTED) -r requirements-dev.txt $(PIPELINES:%=-e ./%)
 	@touch $@
 
 demo: $(INSTALLED)
 	$(BIN)/ai-runner-studio --pipeline-import ai_runner_samples.cartoon.pipeline:Cartoon --input bunny
 
-$(PYTRICKLE): $(INSTALLED)
-	$(BIN)/python -m pip install -q --no-deps --upgrade --target $(@D) pytrickle==0.1.6
+$(PYTRICKLE): $(DEVELOP)
+	$(PIP) --no-deps --upgrade --target $(@D) pytrickle==0.1.6
 	@touch $@
 
-$(STREAMDIFFUSION): $(INSTALLED)
-	$(BIN)/python -m pip install -q --no-deps --upgrade --target $(@D) streamdiffusion==0.1.1
+$(STREAMDIFFUSION): $(DEVELOP)
+	$(PIP) --no-deps --upgrade --target $(@D) streamdiffusion==0.1.1
 	@touch $@
 
-$(MEDIAPIPE): $(INSTALLED)
-	$(BIN)/python -m pip install -q -c constraints.txt -e './samples[mediapipe]'
-	$(BIN)/python -m pip install -q --no-deps 'mediapipe==0.10.21; $(MEDIAPIPE_ON)'
+$(MEDIAPIPE): $(DEVELOP)
+	$(PIP) $(TESTED) -e './samples[mediapipe]'
+	$(PIP) --no-deps 'mediapipe==0.10.21; $(MEDIAPIPE_ON)'
 	@touch $@
 
-test: $(INSTALLED) $(PYTRICKLE) $(MEDIAPIPE) $(STREAMDIFFUSION)
+test: $(DEVELOP) $(PYTRICKLE) $(MEDIAPIPE) $(STREAMDIFFUSION)
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
-lint: $(INSTALLED)
+lint: $(DEVELOP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-types: $(INSTALLED)
-	$(BIN)/mypy $(PACKAGES:%=%/src) benchmarks
+types: $(DEVELOP)
+	$(BIN)/mypy $(ALL:%=%/src) benchmarks
 
 check: lint types test
 
-format: $(INSTALLED)
+format: $(DEVELOP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -68,7 +81,7 @@ format: $(INSTALLED)
 image-tools:
 	.ci/install-image-tools
 
-bench: $(INSTALLED)
+bench: $(DEVELOP)
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 clean:
