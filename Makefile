@@ -6,10 +6,14 @@ BIN = $(VENV)/bin
 TORCH ?=
 INSTALLED = $(VENV)/.installed
 PACKAGES = runner studio samples $(patsubst %/pyproject.toml,%,$(wildcard pipelines/*/pyproject.toml))
-BENCHMARKS ?= frame_path media preview startup runner_start reload soak trickle
+BENCHMARKS ?= frame_path pipelines media preview startup runner_start reload soak trickle
 
 # What others use on the network, for tests only: without its requirements, which clash with ours.
 PYTRICKLE = $(VENV)/pytrickle/.installed
+
+# For two of the samples: without most of its requirements, which clash with ours; it has wheels for these machines only.
+MEDIAPIPE = $(VENV)/.mediapipe
+MEDIAPIPE_ON = python_version < "3.13" and platform_machine == "x86_64" and sys_platform == "linux"
 
 .PHONY: install demo test lint types check format bench clean
 
@@ -29,7 +33,12 @@ $(PYTRICKLE): $(INSTALLED)
 	$(BIN)/python -m pip install -q --no-deps --upgrade --target $(@D) pytrickle==0.1.6
 	@touch $@
 
-test: $(INSTALLED) $(PYTRICKLE)
+$(MEDIAPIPE): $(INSTALLED)
+	$(BIN)/python -m pip install -q -c constraints.txt -e './samples[mediapipe]'
+	$(BIN)/python -m pip install -q --no-deps 'mediapipe==0.10.21; $(MEDIAPIPE_ON)'
+	@touch $@
+
+test: $(INSTALLED) $(PYTRICKLE) $(MEDIAPIPE)
 	$(BIN)/python -m pytest
 
 lint: $(INSTALLED)

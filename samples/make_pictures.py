@@ -1,10 +1,11 @@
 """Draws docs/pictures/sample-*.jpg: each sample pipeline, before and after, side by side.
 
-python samples/make_pictures.py
+python samples/make_pictures.py [NAME ...]
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,14 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ai_runner_samples.background_blur.params import BackgroundBlurParams
+from ai_runner_samples.background_blur.pipeline import BackgroundBlur
 from ai_runner_samples.cartoon.params import CartoonParams
 from ai_runner_samples.cartoon.pipeline import Cartoon
 from ai_runner_samples.edges.params import EdgesParams
 from ai_runner_samples.edges.pipeline import Edges
+from ai_runner_samples.face_privacy.params import FacePrivacyParams
+from ai_runner_samples.face_privacy.pipeline import FacePrivacy
 from ai_runner_samples.flow_trails.params import FlowTrailsParams
 from ai_runner_samples.flow_trails.pipeline import FlowTrails
 from ai_runner_samples.posterize.params import PosterizeParams
@@ -27,10 +32,19 @@ HERE = Path(__file__).parent
 PICTURES = HERE.parent / "docs/pictures"
 SIDE_PX = 384
 
+
+def ready(sample: BackgroundBlur | FacePrivacy) -> Callable[..., torch.Tensor]:
+    """The transform of a sample that loads a model first."""
+    sample.on_ready()
+    return sample.transform
+
+
 # name -> transform, params, clip, number of the frame that is shown
 SHOWN: dict[str, tuple[Callable[..., torch.Tensor], Any, str, int]] = {
+    "background_blur": (ready(BackgroundBlur()), BackgroundBlurParams(), "astronaut", 20),
     "cartoon": (Cartoon().transform, CartoonParams(), "bunny", 60),
     "edges": (Edges().transform, EdgesParams(), "astronaut", 60),
+    "face_privacy": (ready(FacePrivacy()), FacePrivacyParams(), "astronaut", 20),
     "flow_trails": (FlowTrails().transform, FlowTrailsParams(), "shapes", 52),
     "posterize": (posterize, PosterizeParams(), "bunny", 28),
 }
@@ -38,7 +52,8 @@ SHOWN: dict[str, tuple[Callable[..., torch.Tensor], Any, str, int]] = {
 
 def main() -> None:
     PICTURES.mkdir(parents=True, exist_ok=True)
-    for name, (transform, params, clip, number) in SHOWN.items():
+    for name in sys.argv[1:] or SHOWN:
+        transform, params, clip, number = SHOWN[name]
         for frame in frames(clip, number + 1):
             output = transform(frame, params)
         pair = torch.cat([frame, output], dim=2)[0]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib.util
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import av
@@ -11,6 +12,9 @@ import ai_runner_samples.videos
 
 VIDEOS = Path(ai_runner_samples.videos.__file__).parent
 
+needs_mediapipe = pytest.mark.skipif(
+    importlib.util.find_spec("mediapipe") is None, reason="mediapipe is not installed (Linux on x86-64, Python < 3.13)"
+)
 Clip = Callable[..., list[torch.Tensor]]
 
 
@@ -35,3 +39,11 @@ def clip() -> Clip:
         return tensors
 
     return frames
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _matplotlib_writes_here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """MediaPipe imports it, and it keeps a list of fonts in the user's folder."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("MPLCONFIGDIR", str(tmp_path_factory.mktemp("matplotlib")))
+        yield

@@ -7,7 +7,8 @@ from importlib.metadata import PackageNotFoundError, entry_points, files
 
 import pytest
 
-HEAVY = ["torch", "cv2", "numpy", "av", "textual"]
+HEAVY = ["torch", "cv2", "numpy", "av", "textual", "mediapipe"]
+NAMES = ["background_blur", "cartoon", "edges", "face_privacy", "flow_trails", "posterize"]
 
 
 def loaded_by(module: str) -> set[str]:
@@ -17,7 +18,7 @@ def loaded_by(module: str) -> set[str]:
     return set(json.loads(result.stdout))
 
 
-@pytest.mark.parametrize("name", ["cartoon", "edges", "flow_trails", "posterize"])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_params_module_is_light(name: str) -> None:
     assert loaded_by(f"ai_runner_samples.{name}.params") == set()
 
@@ -42,5 +43,5 @@ def test_the_studio_finds_what_the_package_declares() -> None:
     assert videos.value == "ai_runner_samples.videos"
     points = entry_points(group="ai_runner_studio.pipelines")
     pipelines = [point for point in points if point.value.startswith("ai_runner_samples.")]
-    assert {point.name for point in pipelines} == {"cartoon", "edges", "flow_trails", "posterize"}
+    assert {point.name for point in pipelines} == set(NAMES)
     assert all(callable(point.load()) for point in pipelines)

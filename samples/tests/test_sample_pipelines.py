@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import sys
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -8,12 +10,17 @@ from typing import Any
 import pytest
 import torch
 
+from ai_runner_samples.background_blur.params import BackgroundBlurParams
+from ai_runner_samples.background_blur.pipeline import BackgroundBlur
 from ai_runner_samples.cartoon.params import CartoonParams
 from ai_runner_samples.cartoon.pipeline import Cartoon
 from ai_runner_samples.edges.params import EdgesParams
 from ai_runner_samples.edges.pipeline import Edges
+from ai_runner_samples.face_privacy.params import FacePrivacyParams
+from ai_runner_samples.face_privacy.pipeline import FacePrivacy
 from ai_runner_samples.flow_trails.params import FlowTrailsParams
 from ai_runner_samples.flow_trails.pipeline import FlowTrails
+from ai_runner_samples.mediapipe_solution import INSTALL
 from ai_runner_samples.posterize.params import PosterizeParams
 from ai_runner_samples.posterize.pipeline import posterize
 from runner.live.pipelines import BaseParams
@@ -21,17 +28,32 @@ from runner.live.pipelines.loader import load_pipeline_class
 from runner.live.pipelines.transform import TransformPipeline, params_class_of
 from runner.live.trickle.frame import VideoFrame
 
+from .conftest import needs_mediapipe
+
 Clip = Callable[..., list[torch.Tensor]]
 
+PORTRAITS = ("background_blur", "face_privacy")  # they look for people, and need the extra
 SAMPLES: dict[str, tuple[Any, type[BaseParams], str]] = {
+    "background_blur": (
+        BackgroundBlur,
+        BackgroundBlurParams,
+        "ai_runner_samples.background_blur.pipeline:BackgroundBlur",
+    ),
     "cartoon": (Cartoon, CartoonParams, "ai_runner_samples.cartoon.pipeline:Cartoon"),
     "edges": (Edges, EdgesParams, "ai_runner_samples.edges.pipeline:Edges"),
+    "face_privacy": (FacePrivacy, FacePrivacyParams, "ai_runner_samples.face_privacy.pipeline:FacePrivacy"),
     "flow_trails": (FlowTrails, FlowTrailsParams, "ai_runner_samples.flow_trails.pipeline:FlowTrails"),
     "posterize": (posterize, PosterizeParams, "ai_runner_samples.posterize.pipeline:posterize"),
 }
 
 # For each parameter a value that must show, in place of the default.
 CHANGES: list[tuple[str, str, object]] = [
+    ("background_blur", "background", "green"),
+    ("background_blur", "blur_px", 60),
+    ("background_blur", "dim", 0.9),
+    ("background_blur", "certainty", 0.9),
+    ("background_blur", "softness", 1.0),
+    ("background_blur", "steadiness", 0.95),
     ("cartoon", "smoothing", 0),
     ("cartoon", "shades", 3),
     ("cartoon", "saturation", 0.0),
@@ -44,6 +66,11 @@ CHANGES: list[tuple[str, str, object]] = [
     ("edges", "glow", 0.0),
     ("edges", "colours", "white"),
     ("edges", "paper", True),
+    ("face_privacy", "cover", "black"),
+    ("face_privacy", "coarseness", 1.0),
+    ("face_privacy", "margin", 1.5),
+    ("face_privacy", "shape", "box"),
+    ("face_privacy", "certainty", 0.95),
     ("flow_trails", "persistence", 0.0),
     ("flow_trails", "sensitivity", 5.0),
     ("flow_trails", "threshold_px", 5.0),
@@ -54,6 +81,11 @@ CHANGES: list[tuple[str, str, object]] = [
     ("posterize", "contrast", 0.3),
     ("posterize", "negative", True),
 ]
+
+
+def sample(name: str, *more: object) -> Any:
+    """A parameter set that is skipped where the sample's extra is not installed."""
+    return pytest.param(name, *more, marks=[needs_mediapipe] if name in PORTRAITS else [])
 
 
 def transform_of(name: str, params: BaseParams) -> Callable[[torch.Tensor, BaseParams], torch.Tensor]:
@@ -76,10 +108,11 @@ def run(name: str, frames: list[torch.Tensor], params: BaseParams) -> list[torch
 def test_every_parameter_is_tried() -> None:
     inherited = set(BaseParams.model_fields)
     fields = {(name, field) for name, (_, cls, _) in SAMPLES.items() for field in set(cls.model_fields) - inherited}
-    assert fields == {(name, field) for name, field, _ in CHANGES}
+    tried = {(name, field) for name, field, _ in CHANGES}
+    assert fields == tried | {("face_privacy", "hold_frames")}  # that one has a test of its own
 
 
-@pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.parametrize("name", [sample(name) for name in SAMPLES])
 class TestEverySample:
     def test_gives_a_picture_of_the_same_form(self, name: str, clip: Clip) -> None:
         frames = clip("bunny", 4)
@@ -137,13 +170,58 @@ class TestEverySample:
             torch.testing.assert_close(tensor, wanted)
 
 
-@pytest.mark.parametrize(("name", "field", "value"), CHANGES)
+@pytest.mark.parametrize(("name", "field", "value"), [sample(*change) for change in CHANGES])
 def test_a_parameter_changes_the_picture(name: str, field: str, value: object, clip: Clip) -> None:
-    frames = clip("shapes", 8)
+    frames = clip("astronaut", 8) if name in PORTRAITS else clip("shapes", 8)
     params_class = SAMPLES[name][1]
     plain = run(name, frames, params_class())[-1]
     changed = run(name, frames, params_class.model_validate({field: value}))[-1]
     assert float((plain - changed).abs().mean()) > 0.001
+
+
+@needs_mediapipe
+class TestBackgroundBlur:
+    def test_the_person_stays_and_the_background_goes(self, clip: Clip) -> None:
+        frames = clip("astronaut", 3)
+        output = run("background_blur", frames, BackgroundBlurParams(background="green", dim=0))[-1]
+        change = (output - frames[-1]).abs().mean(dim=-1)[0]
+        assert float(change[100:150, 195:235].mean()) < 0.02  # the face
+        assert torch.allclose(output[0, 30, 300], torch.tensor([0.0, 177 / 255, 64 / 255]), atol=0.02)
+
+    def test_where_nobody_is_everything_goes(self) -> None:
+        output = run("background_blur", [torch.full((1, 512, 512, 3), 0.6)], BackgroundBlurParams(background="black"))[
+            0
+        ]
+        assert float(output.mean()) < 0.05
+
+
+@needs_mediapipe
+class TestFacePrivacy:
+    def test_a_face_is_hidden_and_the_rest_stays(self, clip: Clip) -> None:
+        frame = clip("astronaut", 1)[0]
+        output = run("face_privacy", [frame], FacePrivacyParams(cover="black", margin=0.0))[0]
+        hidden = (output != frame).any(dim=-1)[0]
+        assert 0.02 < float(hidden.float().mean()) < 0.1
+        assert bool(hidden[100:150, 195:235].all())
+        assert torch.equal(output[0][~hidden], frame[0][~hidden])
+
+    def test_where_there_is_no_face_nothing_changes(self, clip: Clip) -> None:
+        frames = clip("shapes", 2)
+        assert torch.equal(run("face_privacy", frames, FacePrivacyParams())[-1], frames[-1])
+
+    def test_a_face_that_is_lost_stays_hidden_for_a_while(self, clip: Clip) -> None:
+        seen, dark = clip("astronaut", 1), torch.ones(1, 512, 512, 3)
+        outputs = run("face_privacy", [*seen, *[dark] * 4], FacePrivacyParams(cover="black", hold_frames=3))
+        assert [bool((output == 0).any()) for output in outputs[1:]] == [True, True, True, False]
+
+
+@pytest.mark.parametrize("name", PORTRAITS)
+def test_without_its_extra_a_sample_says_what_to_install(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in [module for module in sys.modules if module.partition(".")[0] == "mediapipe"]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "mediapipe", None)
+    with pytest.raises(ModuleNotFoundError, match=re.escape(INSTALL)):
+        transform_of(name, SAMPLES[name][1]())
 
 
 class TestCartoon:

@@ -1,0 +1,1 @@
+"""A person in front of a background that is out of focus, or gone."""
