@@ -16,7 +16,7 @@ import pytest
 from runner.errors import ParamsError, ProcessError
 from runner.live.pipelines import PipelineSpec, builtin_pipeline_spec
 from runner.live.process.exit import ProcessExit
-from runner.live.process.messages import FrameFailed, LogLine, Message, OutputWarned, ParamsReloaded
+from runner.live.process.messages import FrameFailed, LogLine, Message, OutputWarned, ParamsApplied, ParamsReloaded
 from runner.live.process.process import LoadError, PipelineProcess
 from runner.live.trickle import RawFrame
 
@@ -381,12 +381,21 @@ class TestParamsInForce:
     ) -> None:
         write("forms_c", self.FORMS)
         async with running("forms_c:Forms") as child:
-            assert (await child.process.update_params({"pipeline": "four", "slowly": True, "fails": fails})).reloading
+            await child.process.update_params({"pipeline": "four", "slowly": True, "fails": fails})
             await child.until(lambda: child.of(ParamsReloaded))
             (reloaded,) = child.of(ParamsReloaded)
             assert isinstance(reloaded, ParamsReloaded)
             assert reloaded.params[name] == 5
             assert name in reloaded.schema["properties"]
+
+    async def test_a_reload_that_is_over_before_its_beginning_is_heard_of_is_told_as_over(self) -> None:
+        async with running(noop()) as child:
+            updating = asyncio.create_task(child.process.update_params({}))
+            await asyncio.sleep(0)  # it is sent, and both messages come at once
+            child.process._receive(ParamsApplied(1, {"wanted": 1}, {}, True, 512, 512))
+            child.process._receive(ParamsReloaded({"kept": 1}, {"title": "Kept"}))
+            applied = await updating
+            assert (applied.params, applied.schema, applied.reloading) == ({"kept": 1}, {"title": "Kept"}, False)
 
 
 class TestDeath:

@@ -10,6 +10,7 @@ import signal
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from ...errors import ParamsError, ProcessError
@@ -37,6 +38,7 @@ from .messages import (
     ModulesSeen,
     ParamsApplied,
     ParamsRefused,
+    ParamsReloaded,
     ParamsSent,
     PatchCode,
     PatchFailed,
@@ -127,7 +129,8 @@ class PipelineProcess:
         self._patch_number = 0
         self._ended_by = ""  # what is said of the exit if it was ours
         self._numbers = 0
-        self._answers: dict[int, asyncio.Future[ParamsApplied]] = {}
+        self._answers: dict[int, asyncio.Future[None]] = {}
+        self._applied: ParamsApplied | None = None  # the newest, and what has become of it
         self._recent: deque[str] = deque(maxlen=RECENT_LOG_LINES)
         self._outputs_free.set()
 
@@ -333,29 +336,39 @@ class PipelineProcess:
     async def update_params(self, params: dict[str, Any]) -> ParamsApplied:
         """Apply params (all of them) to the running pipeline.
 
+        A reload may be over before this comes to answer: then it is told as such.
+
         Raises:
             ParamsError: refused; the old ones stay in force.
             ProcessError: no answer, or the process has ended.
         """
         self._numbers += 1
         number = self._numbers
-        answer: asyncio.Future[ParamsApplied] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._answers[number] = answer
         self._channel.send(ParamsSent(number, params))
         try:
-            return await asyncio.wait_for(answer, PARAMS_TIMEOUT_S)
+            await asyncio.wait_for(answer, PARAMS_TIMEOUT_S)
         except asyncio.TimeoutError:
             message = f"no answer to the params within {PARAMS_TIMEOUT_S:.0f} s: update_params is busy"
             raise ProcessError(message) from None
         finally:
             del self._answers[number]
+        assert self._applied is not None
+        return self._applied
+
+    def _reloaded(self, message: ParamsReloaded) -> None:
+        if self._applied is not None:
+            self._applied = replace(self._applied, params=message.params, schema=message.schema, reloading=False)
 
     def _answer(self, message: ParamsApplied | ParamsRefused) -> None:
+        if isinstance(message, ParamsApplied):
+            self._applied = message
         answer = self._answers.get(message.number)
         if answer is None or answer.done():
             return
         if isinstance(message, ParamsApplied):
-            answer.set_result(message)
+            answer.set_result(None)
         else:
             answer.set_exception(ParamsError(message.report.message, message.refused))
 
@@ -403,6 +416,8 @@ class PipelineProcess:
                 self._settle(message)
             case LoadFailed(report):
                 self._settle(LoadError(report))
+            case ParamsReloaded():
+                self._reloaded(message)
             case ParamsApplied() | ParamsRefused():
                 self._answer(message)
             case SourcesSeen(files, loaded):
