@@ -34,7 +34,7 @@ $(PYTRICKLE): $(INSTALLED)
 	@touch $@
 
 $(MEDIAPIPE): $(INSTALLED)
-	$(BIN)/python -m pip install -q -c constraints.txt -e './samples[mediapipe]'
+	$(BIN)/python -m pip install -q -e './samples[mediapipe]'
 	$(BIN)/python -m pip install -q --no-deps 'mediapipe==0.10.21; $(MEDIAPIPE_ON)'
 	@touch $@
 
