@@ -56,7 +56,7 @@ $(STREAMDIFFUSION): $(DEVELOP)
 	@touch $@
 
 $(MEDIAPIPE): $(DEVELOP)
-	$(PIP) $(TESTED) -e './samples[mediapipe]'
+	$(PIP) -e './samples[mediapipe]'
 	$(PIP) --no-deps 'mediapipe==0.10.21; $(MEDIAPIPE_ON)'
 	@touch $@
 
