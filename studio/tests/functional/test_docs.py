@@ -149,7 +149,7 @@ def test_console_blocks_do_what_they_show(block: Block, project: Path) -> None:
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=project,
-        env=environment(),
+        env=environment() | {"XDG_CACHE_HOME": str(project / ".cache")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

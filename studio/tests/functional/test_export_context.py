@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from dockerfile_parse import DockerfileParser
 from export_workshop import (
@@ -30,7 +32,7 @@ from export_workshop import (
 )
 
 from ai_runner_studio.export.plan import ImagePlan
-from ai_runner_studio.export.wheel import files_of
+from ai_runner_studio.export.wheel import files_of, read_wheel
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="contexts are for Linux; exports are tested there")
 LOOSE = "mine.pipeline:Mine"
@@ -218,6 +220,8 @@ class TestPackage:
         assert plan.labels["org.opencontainers.image.source"] == "https://example.com/tint"
         assert plan.labels["org.opencontainers.image.description"] == "Red."
         assert not (project / "left-by-the-build.txt").exists()
+        digest = hashlib.sha256((project / "image/pkgs" / plan.own[0].wheel).read_bytes()).hexdigest()
+        assert (project / "image/req/40-application.txt").read_text() == f"tint==1.2.0 --hash=sha256:{digest}\n"
 
     def test_packages_from_folders_come_as_wheels_too(self, shop: Workshop, tmp_path: Path) -> None:
         helper = packaged_project(tmp_path / "helper").rename(tmp_path / "tinting")
@@ -242,6 +246,25 @@ class TestPackage:
         }
         # What it needs is what its wheel says, not what was written down when it was installed.
         assert names(plan)["dependencies"] == ["colours", "smallthing"]
+
+    def test_a_wheel_file_that_something_is_installed_from_comes_along(self, shop: Workshop, tmp_path: Path) -> None:
+        native = tmp_path / "native-1.0-cp39-abi3-manylinux_2_28_x86_64.whl"
+        shutil.move(shop.publish("native", "1.0", "smallthing").path, native)
+        wheel = read_wheel(native)
+        shop.install(wheel, {"url": native.as_uri(), "archive_info": {}})
+        project = packaged_project(tmp_path / "project", "native")
+        try:
+            plan = exported(shop, project, TINT)
+            other = shop.export(project, TINT, "--json", "--platform", "linux/arm64")
+        finally:
+            shop.uninstall("native")
+        (own,) = [one for one in plan.own if one.role == "dependency"]
+        assert (own.wheel, own.sha256) == (native.name, wheel.sha256)
+        assert names(plan)["dependencies"] == ["smallthing"]
+        assert (other.returncode, f"{native.name}, which native was installed from, does not fit" in other.stderr) == (
+            1,
+            True,
+        )
 
     def test_a_lock_says_versions_and_hashes(self, shop: Workshop, tmp_path: Path) -> None:
         entries = [
@@ -506,6 +529,16 @@ class TestBadInput:
         assert "make room" in done.stderr
 
 
+def running_in(folder: Path) -> list[list[str]]:
+    """Command lines of processes whose working directory is the folder."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.cwd() == str(folder) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.cmdline())
+    return found
+
+
 class TestInterruption:
     def test_a_signal_leaves_nothing(self, shop: Workshop, tmp_path: Path) -> None:
         project = loose_project(tmp_path)
@@ -527,12 +560,4 @@ class TestInterruption:
         assert process.returncode == 128 + signal.SIGTERM
         assert rest(project) == []
         assert [path.name for path in temporary.iterdir()] == []
-
-
-def test_hashes_in_the_requirement_files_are_those_of_the_own_wheels(shop: Workshop, tmp_path: Path) -> None:
-    project = packaged_project(tmp_path)
-    plan = exported(shop, project, TINT)
-    text = (project / "image/req/40-application.txt").read_text()
-    for own in plan.own:
-        digest = hashlib.sha256((project / "image/pkgs" / own.wheel).read_bytes()).hexdigest()
-        assert f"{own.name}=={own.version} --hash=sha256:{digest}" in text
+        assert running_in(project) == []

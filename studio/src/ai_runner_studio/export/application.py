@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from .loose_modules import Reach, defines, reach_of
 from .own_package import OwnSource, build_wheel, source_of
 from .plan import LeftOut
 from .sources import WHY_CACHE, Source, outside, survey
-from .wheel import WheelFile, files_of, write_wheel
+from .wheel import WheelFile, files_of, read_wheel, write_wheel
 
 RUNNER = "ai-runner-base"
 
@@ -34,7 +35,7 @@ class Application:
         wheels: own wheels so far. roots: distributions that the image is made of.
         pipelines: those of them that hold the pipeline and its params. generated: those that were made for it.
         left_out: what of the folder is in none of them.
-        build: makes a wheel of another package that is installed from a folder.
+        build: makes a wheel of another package that is installed from a folder or a wheel file.
     """
 
     name: str
@@ -148,14 +149,21 @@ class Workbench:
         return packages
 
     def build_installed(self, installed: Installed) -> WheelFile:
-        """A wheel of a package that is installed from a folder."""
-        folder = installed.local_folder
-        assert folder is not None
-        if not folder.is_dir():
+        """A wheel of a package that is installed from a folder, or the wheel file that it is installed from.
+
+        Raises:
+            ExportError: that is not there any more, or the package does not build.
+        """
+        file, folder = installed.local_wheel, installed.local_folder
+        place = file or folder
+        if place is None or not place.exists():
             raise ExportError(
-                f"{installed.name} was installed from {folder}, which is not there any more",
+                f"{installed.name} was installed from {place}, which is not there any more",
                 f"install it again from where it is now, or from an index: pip install {installed.name}",
             )
+        if file:
+            return read_wheel(Path(shutil.copy(file, self.workshop)))
+        assert folder is not None
         kept, left = survey(folder)
         # What a dependency's folder has beside its package is nobody's concern, but what it would miss is.
         self.left_out += [

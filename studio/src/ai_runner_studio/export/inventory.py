@@ -7,6 +7,7 @@ import re
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from ..errors import InterpreterError
 from ..interpreter import Interpreter
@@ -105,12 +106,17 @@ class Installed:
     @property
     def local_folder(self) -> Path | None:
         """The folder that it was installed from (editable or not), None where it was none."""
-        url = str((self.direct_url or {}).get("url", ""))
-        if not url.startswith("file://") or "dir_info" not in (self.direct_url or {}):
-            return None
-        from urllib.parse import unquote, urlsplit
+        return self._local_path() if "dir_info" in (self.direct_url or {}) else None
 
-        return Path(unquote(urlsplit(url).path))
+    @property
+    def local_wheel(self) -> Path | None:
+        """The wheel file that it was installed from, None where it was none."""
+        path = self._local_path()
+        return path if path and path.suffix == ".whl" else None
+
+    def _local_path(self) -> Path | None:
+        url = urlsplit(str((self.direct_url or {}).get("url", "")))
+        return Path(unquote(url.path)) if url.scheme == "file" else None
 
 
 @dataclass(frozen=True, slots=True)

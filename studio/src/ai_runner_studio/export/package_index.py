@@ -9,6 +9,7 @@ import importlib.util
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -149,21 +150,33 @@ def run_pip(
     own = importlib.util.find_spec("pip") is not None
     command = [sys.executable, "-m", "pip", "--python", python] if own else [python, "-m", "pip"]
     quiet = ["--disable-pip-version-check", "--no-input", "--no-color"]
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **(environ or {})}
+    # Its temporary files too are gone, however it ends.
+    with tempfile.TemporaryDirectory(prefix="ai-runner-pip-") as scratch:
+        variables = {"PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": scratch, **(environ or {})}
+        return _communicate([*command, *quiet, *arguments], cwd, {**os.environ, **variables})
+
+
+def _communicate(command: list[str], cwd: Path, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    process = subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,  # pip starts itself again in the project's interpreter: both must end
+    )
     try:
-        return subprocess.run(
-            [*command, *quiet, *arguments],
-            cwd=cwd,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=PIP_TIMEOUT_S,
-            check=False,
-        )
+        stdout, stderr = process.communicate(timeout=PIP_TIMEOUT_S)
     except subprocess.TimeoutExpired as error:
         raise ExportError(f"pip gave no answer in {PIP_TIMEOUT_S:.0f} s") from error
+    finally:
+        if process.returncode is None:  # no answer in time, or a signal to this process
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 
 
 def _found(item: dict[str, dict[str, object]]) -> Found:

@@ -73,13 +73,20 @@ class Pins:
             if not local:
                 return wanted
             for one in local:
-                self.own[one.name] = self.build(one)
+                wheel = self.build(one)
+                if not self.target.takes(wheel.path.name):
+                    raise ExportError(
+                        f"{wheel.path.name}, which {one.name} was installed from, does not fit Python "
+                        f"{self.target.python} on {self.target.platform}",
+                        "install it from a wheel that does, or from an index that has one",
+                    )
+                self.own[one.name] = wheel
 
     def _is_local(self, name: str) -> bool:
         if self.lock and name in self.lock.packages:
             return False
         installed = self.inventory.distributions.get(name)
-        return installed is not None and installed.local_folder is not None
+        return installed is not None and (installed.local_folder or installed.local_wheel) is not None
 
     def requires(self, name: str) -> tuple[str, ...] | None:
         """What is known of a distribution's needs; None: nothing yet."""
