@@ -195,4 +195,7 @@ class ImagePlan(_Part):
     @classmethod
     def json_schema(cls) -> dict[str, Any]:
         """JSON schema of what `to_json` writes."""
-        return {"$schema": "https://json-schema.org/draft/2020-12/schema", **cls.model_json_schema(mode="serialization")}
+        return {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            **cls.model_json_schema(mode="serialization"),
+        }
