@@ -38,7 +38,7 @@ lint: $(INSTALLED)
 	$(BIN)/lint-imports
 
 types: $(INSTALLED)
-	$(BIN)/mypy $(PACKAGES:%=%/src) benchmarks
+	$(BIN)/mypy $(PACKAGES:%=%/src) benchmarks docker/context.py
 
 check: lint types test
 

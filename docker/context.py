@@ -43,14 +43,15 @@ def main() -> int:
     )
     parser.add_argument("--output", type=Path, default=HERE / "context", metavar="DIR", help="default: %(default)s")
     options = parser.parse_args()
+    apps = options.app or ["noop"]
     try:
+        for app in apps:
+            _packages(app)
         with tempfile.TemporaryDirectory(dir=options.output.parent, prefix=".context-") as folder:
             context = Context(Path(folder) / "context")
             context.base(options.torch, options.torch_index)
-            *others, last = options.app or ["noop"]
-            for app in others:
-                context.app(app)
-            context.app(last, *options.extra)
+            for app in apps:
+                context.app(app, *(options.extra if app == apps[-1] else ()))
             shutil.rmtree(options.output, ignore_errors=True)
             context.folder.rename(options.output)
     except (ContextError, OSError) as error:
@@ -80,10 +81,7 @@ class Context:
 
     def app(self, name: str, *extra: str) -> None:
         """What live-app-NAME has on top of that: its library if there is one, entrypoint, `extra`, what they need."""
-        folders = [ROOT / "pipelines" / name, ROOT / "pipelines" / f"{name}-entrypoint"]
-        if not (folders[1] / "pyproject.toml").is_file():
-            raise ContextError(f"--app {name}: there is no package pipelines/{name}-entrypoint")
-        own = self._build(name, *(folder for folder in folders if (folder / "pyproject.toml").is_file()), *extra)
+        own = self._build(name, *_packages(name), *extra)
         self._fetch(f"{name}-dependencies", *own)
 
     def _build(self, layer: str, *packages: Path | str) -> list[Path]:
@@ -123,6 +121,14 @@ class Context:
                 packed = next(name for name in wheel.namelist() if name.endswith("/scripts/uv"))
                 (self.folder / "tools/uv").write_bytes(wheel.read(packed))
         (self.folder / "tools/uv").chmod(0o755)
+
+
+def _packages(app: str) -> list[Path]:
+    """The folders of an app's own packages."""
+    library, entrypoint = (ROOT / "pipelines" / name / "pyproject.toml" for name in (app, f"{app}-entrypoint"))
+    if not entrypoint.is_file():
+        raise ContextError(f"--app {app}: there is no package pipelines/{app}-entrypoint")
+    return [file.parent for file in (library, entrypoint) if file.is_file()]
 
 
 def _pip(*arguments: str) -> None:
