@@ -57,6 +57,8 @@ def main() -> int:
     except (ContextError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     print(f"made: {options.output}, for Python {sys.version_info[0]}.{sys.version_info[1]}")
     return 0
 
