@@ -3,6 +3,7 @@
 StudioError                 exit 1: it ran and failed
 ├── ParamsRefused           the pipeline does not take these parameters
 ├── HostError               the runner host could not be started or went away
+├── ExportError             the production image cannot be planned or its context not be written
 └── UsageError              exit 2: it was asked for wrongly; nothing was run
     ├── InterpreterError    the project's Python has no ai-runner-base, or is none
     ├── SourceNotFound      no such sample, file, device
@@ -44,6 +45,10 @@ class ParamsRefused(StudioError):
 
 class HostError(StudioError):
     """The runner host could not be started or went away."""
+
+
+class ExportError(StudioError):
+    """The project cannot be made into an image as it is: a dependency without a wheel, a secret in the context."""
 
 
 class UsageError(StudioError):

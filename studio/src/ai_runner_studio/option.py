@@ -153,6 +153,7 @@ OPTIONS: dict[str, Option] = {
         Option("realtime", "yes-no"),
         Option("frames", "count"),
         Option("duration", "number"),
+        Option("image", "table"),
         Option("json", "yes-no"),
         Option("verbose", "yes-no"),
     )

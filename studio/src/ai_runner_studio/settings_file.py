@@ -74,7 +74,7 @@ def _checked(path: Path, text: str, table: dict[str, Any]) -> dict[str, Any]:
     for key, value in table.items():
         place = f"{path}{_line_of(text, key)}"
         if key not in allowed:
-            raise SettingsError(f"{place}: [tool.{TABLE}] has no key '{key}'", _nearest(key, allowed))
+            raise SettingsError(f"{place}: [tool.{TABLE}] has no key '{key}'", nearest(key, allowed))
         try:
             OPTIONS[key].check(value)
         except ValueError as error:
@@ -84,7 +84,8 @@ def _checked(path: Path, text: str, table: dict[str, Any]) -> dict[str, Any]:
     return dict(table)
 
 
-def _nearest(key: str, allowed: list[str]) -> str:
+def nearest(key: str, allowed: list[str]) -> str:
+    """What a wrong key may have been meant for, and all that there are."""
     near = difflib.get_close_matches(key.replace("_", "-").lower(), allowed, n=1)
     return (f"did you mean '{near[0]}'? " if near else "") + "allowed: " + ", ".join(allowed)
 

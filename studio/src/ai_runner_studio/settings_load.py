@@ -148,6 +148,15 @@ def run_settings(given: Given) -> Settings:
     return settings
 
 
+def base_settings(given: Given) -> Settings:
+    """Settings that every command has, without a run.
+
+    Raises:
+        UsageError: no pipeline is named, or a value cannot be used.
+    """
+    return Settings(**_common(given))
+
+
 def _common(given: Given) -> dict[str, Any]:
     python = given.path("python") if "python" in given.flags or "python" in given.environment else None
     configured = given.path("python") if given.file and "python" in given.file.values else None

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from . import cameras, relay, run, samples, studio
+from . import cameras, export_image, relay, run, samples, studio
 
 EPILOG = (
     "Every flag can be given in [tool.ai-runner-studio] of pyproject.toml under its own name, and in the environment "
@@ -61,6 +61,7 @@ def build() -> typer.Typer:
     )
     app.callback()(studio.command)
     app.command("run", cls=RunCommand, epilog=run.EPILOG)(run.command)
+    app.command("export-image", cls=RunCommand, epilog=export_image.EPILOG)(export_image.command)
     app.command("samples")(samples.command)
     app.command("cameras")(cameras.command)
     app.command("relay", epilog=relay.EPILOG)(relay.command)

@@ -43,7 +43,21 @@ def _show_version(asked: bool) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flags:
+class CommandFlags:
+    """Flags of one command."""
+
+    def given(self) -> dict[str, Any]:
+        """Option's name -> value, of the flags that were given; paths as text."""
+        values = {field.name.replace("_", "-"): getattr(self, field.name) for field in fields(self)}
+        return {
+            name: str(value) if isinstance(value, Path) else value
+            for name, value in values.items()
+            if name != "version" and value is not None and value not in ([], ())
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags(CommandFlags):
     """What every run takes, with a screen or without."""
 
     pipeline_import: Annotated[
@@ -107,15 +121,6 @@ class Flags:
     verbose: Annotated[
         bool | None, typer.Option("--verbose", "-v", help="Debug logs; tracebacks of unexpected errors.")
     ] = None
-
-    def given(self) -> dict[str, Any]:
-        """Option's name -> value, of the flags that were given; paths as text."""
-        values = {field.name.replace("_", "-"): getattr(self, field.name) for field in fields(self)}
-        return {
-            name: str(value) if isinstance(value, Path) else value
-            for name, value in values.items()
-            if name != "version" and value is not None and value not in ([], ())
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +186,7 @@ class RunFlags(Flags):
     ] = None
 
 
-F = TypeVar("F", bound=Flags)
+F = TypeVar("F", bound=CommandFlags)
 
 
 def with_flags(kind: type[F]) -> Callable[[Callable[[typer.Context, F], None]], Callable[..., None]]:

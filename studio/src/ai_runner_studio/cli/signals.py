@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from .failure import Interrupted
@@ -49,6 +50,29 @@ def run_until_signal(main: Coroutine[Any, Any, T]) -> T:
     if received:  # also when `main` took the cancellation for an orderly end, as Textual does
         raise Interrupted(received[0])
     return result
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """While it is open, Ctrl-C, SIGTERM and SIGHUP raise where the code is, so that it cleans up on its way out.
+
+    Raises:
+        Interrupted: a signal came.
+    """
+
+    def stop(number: int, _frame: object) -> None:
+        raise Interrupted(number)
+
+    before = {}
+    for name in _NAMES:
+        number = getattr(signal, name, None)
+        if number is not None:
+            before[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _is_windows() -> bool:

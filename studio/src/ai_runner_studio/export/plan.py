@@ -13,11 +13,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 MODELS_DIR = "/models"
 PORT = 8000
 USER_ID = 10001
 
+Platform = Literal["linux/amd64", "linux/arm64"]
 LayerName = Literal["torch", "dependencies", "runner", "application"]
 Origin = Literal["uv.lock", "environment", "index", "own"]
 Role = Literal["runner", "pipeline", "entrypoint", "dependency"]
@@ -154,7 +155,7 @@ class ImagePlan(_Part):
     command: tuple[str, ...] = Field(min_length=1)
     base: str
     python: Annotated[str, StringConstraints(pattern=r"^3\.\d+$")]
-    platform: Literal["linux/amd64", "linux/arm64"]
+    platform: Platform
     torch: TorchBuild
     layers: tuple[Layer, ...]
     own: tuple[OwnPackage, ...]

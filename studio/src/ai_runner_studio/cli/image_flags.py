@@ -1,0 +1,88 @@
+"""The flags of ``export-image``. What none of them says is decided by `export.image_settings`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .flags import CommandFlags
+
+_PLATFORMS = ("linux/amd64", "linux/arm64")
+# Not settings of the image, but of this call.
+_CALL = ("plan", "json", "schema", "output")
+# As every other command has them.
+SHARED = ("pipeline-import", "params-import", "param", "params-file", "python", "project", "verbose")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFlags(CommandFlags):
+    """What the export takes."""
+
+    pipeline_import: Annotated[
+        str | None, typer.Option(metavar="MODULE:CLASS", help="Pipeline that the image serves.")
+    ] = None
+    params_import: Annotated[
+        str | None, typer.Option(metavar="MODULE:CLASS", help="Its params class, where it has one of its own.")
+    ] = None
+    param: Annotated[
+        list[str] | None,
+        typer.Option("--param", "-p", metavar="KEY=VALUE", help="Initial param of an entrypoint that is made."),
+    ] = None
+    params_file: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Initial params as a JSON object.")] = (
+        None
+    )
+    python: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="The project's Python: an executable or a virtual environment's folder."),
+    ] = None
+    project: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder that the pipeline is imported from.")] = (
+        None
+    )
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Write the build context into this folder.")
+    ] = None
+    plan: Annotated[bool | None, typer.Option("--plan", help="Print what the image would be, and write nothing.")] = (
+        None
+    )
+    json: Annotated[bool | None, typer.Option("--json", help="Print the plan as one JSON document.")] = None
+    schema: Annotated[bool | None, typer.Option("--schema", help="Print the JSON schema of a plan, and exit.")] = None
+    offline: Annotated[
+        bool | None, typer.Option("--offline", help="Put all wheels into the context: it builds without a network.")
+    ] = None
+    torch: Annotated[
+        str | None,
+        typer.Option(metavar="cpu|cu130|...|none", help="Build of torch; none: the base image brings it."),
+    ] = None
+    base: Annotated[str | None, typer.Option(metavar="IMAGE", help="Base image with a Python; Debian by default.")] = (
+        None
+    )
+    python_version: Annotated[
+        str | None, typer.Option(metavar="3.N", help="Python of the image, if not that of the project.")
+    ] = None
+    platform: Annotated[
+        str | None,
+        typer.Option(metavar="|".join(_PLATFORMS), help="What the image is for.", autocompletion=lambda: _PLATFORMS),
+    ] = None
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the image.")] = None
+    model_id: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="The network's name of the pipeline, for an entrypoint that is made."),
+    ] = None
+    entrypoint: Annotated[
+        str | None, typer.Option(metavar="SCRIPT", help="Console script to start, where several serve the pipeline.")
+    ] = None
+    dockerfile_append: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="More Dockerfile lines (RUN, ENV, LABEL), run as root.")
+    ] = None
+    verbose: Annotated[bool | None, typer.Option("--verbose", "-v", help="Tracebacks of unexpected errors.")] = None
+
+    def shared(self) -> dict[str, Any]:
+        """Those given that every command has."""
+        return {name: value for name, value in self.given().items() if name in SHARED}
+
+    def image(self) -> dict[str, Any]:
+        """Those given that are the image's."""
+        return {name: value for name, value in self.given().items() if name not in (*SHARED, *_CALL)}
