@@ -17,7 +17,7 @@ import httpx
 import pytest
 import yaml
 
-from ai_runner_studio.export.emit import Kind, Shipment, emit
+from ai_runner_studio.export.emit import Kind, Shipment, Terms, emit
 from ai_runner_studio.export.plan import ImagePlan, Installer, TorchBuild
 
 PATIENCE_S = 60.0
@@ -58,7 +58,7 @@ PLAN = ImagePlan(
 
 
 def emitted(kind: Kind, name: str) -> list[dict[str, Any]]:
-    text = next(manifest.text for manifest in emit(Shipment(PLAN, kinds=(kind,))) if manifest.name == name)
+    text = next(manifest.text for manifest in emit(Shipment(PLAN, Terms(kinds=(kind,)))) if manifest.name == name)
     return list(yaml.safe_load_all(text))
 
 

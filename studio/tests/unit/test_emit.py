@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from ai_runner_studio.errors import UsageError
-from ai_runner_studio.export.emit import KINDS, Kind, Manifest, ManifestError, Shipment, emit, kubernetes, write
+from ai_runner_studio.export.emit import KINDS, Kind, Manifest, ManifestError, Shipment, Terms, emit, kubernetes, write
 from ai_runner_studio.export.emit.aimodels import AIModel
 from ai_runner_studio.export.plan import ImagePlan, Installer, TorchBuild
 
@@ -46,7 +46,7 @@ CPU = plan(torch=TorchBuild(flavour="cpu", version="2.13.0+cpu"))
 
 
 def shipment(kind: Kind, made: ImagePlan | None = None, **changes: Any) -> Shipment:
-    return Shipment(made or plan(), **{"kinds": (kind,), "image": IMAGE, **changes})
+    return Shipment(made or plan(), Terms(**{"kinds": (kind,), "image": IMAGE, **changes}))
 
 
 def files(made: Shipment) -> dict[str, str]:
@@ -130,7 +130,7 @@ class TestKubernetes:
         assert found["StatefulSet"]["spec"]["serviceName"] == found["Service"]["metadata"]["name"]
         assert found["Service"]["spec"]["clusterIP"] == "None"
         assert found["PersistentVolumeClaim"]["spec"]["accessModes"] == ["ReadWriteMany"]
-        urls = Shipment(plan(), kinds=("kubernetes", "aimodels"), replicas=3).urls
+        urls = Shipment(plan(), Terms(kinds=("kubernetes", "aimodels"), replicas=3)).urls
         assert urls == tuple(f"http://my-pipeline-{index}.my-pipeline:8000" for index in range(3))
 
     def test_weights_may_lie_in_a_folder_of_the_host(self) -> None:
@@ -255,7 +255,7 @@ class TestRunners:
 
     def test_the_others_turn_the_routes_on_with_it(self) -> None:
         alone, together = (
-            services(Shipment(plan(), kinds=kinds))["my-pipeline"]["environment"]
+            services(Shipment(plan(), Terms(kinds=kinds)))["my-pipeline"]["environment"]
             for kinds in (("compose",), ("compose", "runners"))
         )
         assert "LIVE_RUNNER" not in alone
@@ -265,7 +265,7 @@ class TestRunners:
 class TestAllKinds:
     @pytest.fixture(scope="class")
     def everything(self) -> list[Manifest]:
-        return emit(Shipment(plan(), image=IMAGE, environ=SECRETS))
+        return emit(Shipment(plan(), Terms(image=IMAGE, environ=SECRETS)))
 
     def test_every_kind_is_made_and_names_the_image(self, everything: list[Manifest]) -> None:
         assert [manifest.name for manifest in everything] == [
@@ -286,13 +286,13 @@ class TestAllKinds:
         }
 
     def test_the_same_plan_gives_the_same_bytes(self, everything: list[Manifest]) -> None:
-        assert emit(Shipment(plan(), kinds=tuple(reversed(KINDS)), image=IMAGE)) == everything
+        assert emit(Shipment(plan(), Terms(kinds=tuple(reversed(KINDS)), image=IMAGE))) == everything
 
     def test_no_secret_is_in_them(self, everything: list[Manifest]) -> None:
         assert not [each.name for each in everything for secret in SECRETS.values() if secret in each.text]
 
     def test_the_image_is_the_plans_own_tag_unless_told_otherwise(self) -> None:
-        overrides = files(Shipment(plan(), kinds=("aimodels",)))["aiRunnerImageOverrides.json"]
+        overrides = files(Shipment(plan(), Terms(kinds=("aimodels",))))["aiRunnerImageOverrides.json"]
         assert json.loads(overrides) == {"live": {"my-pipeline": "my-pipeline:1.2.0"}}
 
 
@@ -310,13 +310,13 @@ class TestRefused:
             ({"models": "/srv/../etc"}, "neither a size nor a folder"),
             ({"models": "/srv/$HOME"}, "neither a size nor a folder"),
             ({"models": "/"}, "neither a size nor a folder"),
-            ({"replicas": 2, "runner_urls": ("http://a:8000",)}, "--runner-url names 1 runners"),
+            ({"replicas": 2, "runner_urls": ("http://a:8000",)}, "--runner-url is given 1 times"),
             ({"kinds": ("helm",)}, "--emit 'helm' is no kind"),
         ],
     )
     def test_with_the_flag_and_the_way_out(self, given: dict[str, Any], said: str) -> None:
         with pytest.raises(UsageError, match=said) as refusal:
-            shipment("kubernetes", **given)
+            Terms(**given)
         assert refusal.value.hint
         assert refusal.value.exit_code == 2
 

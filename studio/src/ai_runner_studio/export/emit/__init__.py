@@ -10,7 +10,7 @@ from typing import Protocol
 
 from . import aimodels, compose, kubernetes, runners
 from .manifest import Manifest, ManifestError, write
-from .shipment import KINDS, Kind, Shipment
+from .shipment import KINDS, Kind, Shipment, Terms
 
 
 class _Maker(Protocol):
@@ -32,7 +32,7 @@ def emit(shipment: Shipment) -> list[Manifest]:
         UsageError: the shipment asks for what cannot be, or a package that checks files is not installed.
         ManifestError: a file did not pass its check.
     """
-    return [manifest for kind in KINDS if kind in shipment.kinds for manifest in _MAKERS[kind](shipment)]
+    return [manifest for kind in KINDS if kind in shipment.terms.kinds for manifest in _MAKERS[kind](shipment)]
 
 
-__all__ = ["KINDS", "Kind", "Manifest", "ManifestError", "Shipment", "emit", "write"]
+__all__ = ["KINDS", "Kind", "Manifest", "ManifestError", "Shipment", "Terms", "emit", "write"]

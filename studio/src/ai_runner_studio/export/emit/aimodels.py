@@ -67,7 +67,7 @@ def manifests(shipment: Shipment) -> list[Manifest]:
         UsageError: a runner's URL is none. ManifestError: a file would not be read by an orchestrator.
     """
     model_id = shipment.plan.model_id
-    managed = _models([AIModel(model_id=model_id, warm=True, capacity=shipment.replicas)])
+    managed = _models([AIModel(model_id=model_id, warm=True, capacity=shipment.terms.replicas)])
     overrides = json_text(_overrides(shipment).model_dump())
     external = _models([_external(model_id, url) for url in shipment.urls])
     price = "price_per_unit is 0: an orchestrator on chain needs yours"

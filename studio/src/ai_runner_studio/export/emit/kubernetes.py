@@ -70,7 +70,7 @@ def _selector(shipment: Shipment) -> dict[str, str]:
 
 
 def _claim(shipment: Shipment) -> Object:
-    mode = "ReadWriteOnce" if shipment.replicas == 1 else "ReadWriteMany"  # runners on several machines share it
+    mode = "ReadWriteOnce" if shipment.terms.replicas == 1 else "ReadWriteMany"  # runners on several machines share it
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
@@ -84,7 +84,7 @@ def _service(shipment: Shipment) -> Object:
         "selector": _selector(shipment),
         "ports": [{"name": "http", "port": shipment.plan.port, "targetPort": "http"}],
     }
-    if shipment.replicas > 1:
+    if shipment.terms.replicas > 1:
         # A second start at a busy runner ends the stream that is there, so none may be picked at random: the service
         # has no address, but each runner a name. They are told while they load too; /health says what they do.
         spec = {"clusterIP": "None", "publishNotReadyAddresses": True, **spec}
@@ -93,8 +93,8 @@ def _service(shipment: Shipment) -> Object:
 
 def _workload(shipment: Shipment) -> Object:
     pod = _pod(shipment, _runner(shipment), _selector(shipment))
-    spec: Object = {"replicas": shipment.replicas, "selector": {"matchLabels": _selector(shipment)}}
-    if shipment.replicas == 1:
+    spec: Object = {"replicas": shipment.terms.replicas, "selector": {"matchLabels": _selector(shipment)}}
+    if shipment.terms.replicas == 1:
         # A GPU, and a volume of one machine, are not there twice: the old runner ends before the new one starts.
         kind, spec = "Deployment", {**spec, "strategy": {"type": "Recreate"}}
     else:

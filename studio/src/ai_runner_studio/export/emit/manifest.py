@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...errors import StudioError, UsageError
+from ...errors import ExportError, UsageError
 
 
-class ManifestError(StudioError):
+class ManifestError(ExportError):
     """A file that was made did not pass its check, or could not be written."""
 
 

@@ -49,7 +49,7 @@ def manifests(shipment: Shipment) -> list[Manifest]:
         UsageError: a runner's URL or a ``LIVE_RUNNER_*`` variable is of no use.
         ManifestError: the file does not fit the contract.
     """
-    text = json_text({"runners": [_runner(shipment, index) for index in range(shipment.replicas)]})
+    text = json_text({"runners": [_runner(shipment, index) for index in range(shipment.terms.replicas)]})
     try:
         checked = Runners.model_validate_json(text)
     except ValidationError as error:
@@ -67,7 +67,7 @@ def _runner(shipment: Shipment, index: int) -> Any:
     # Neither the switch nor the secret of a registration is in the file.
     flags = {"runner_url": shipment.urls[index], "version": shipment.plan.version, "enabled": "0"}
     try:
-        settings = LiveRunnerSettings.from_env(shipment.environ, model_id=shipment.plan.model_id, flags=flags)
+        settings = LiveRunnerSettings.from_env(shipment.terms.environ, model_id=shipment.plan.model_id, flags=flags)
         made = runners_json(settings, label=shipment.names[index])
     except SettingsError as error:
         raise UsageError(f"--emit runners: {error}") from error
