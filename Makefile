@@ -11,7 +11,7 @@ BENCHMARKS ?= frame_path media preview startup runner_start reload soak trickle
 # What others use on the network, for tests only: without its requirements, which clash with ours.
 PYTRICKLE = $(VENV)/pytrickle/.installed
 
-.PHONY: install demo test lint types check format bench clean
+.PHONY: install demo test lint types check format bench images clean
 
 install: $(INSTALLED)
 
@@ -48,6 +48,9 @@ format: $(INSTALLED)
 
 bench: $(INSTALLED)
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
+
+images: $(INSTALLED)
+	$(MAKE) -C docker live-app-noop PYTHON=$(abspath $(BIN))/python
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

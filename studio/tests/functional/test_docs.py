@@ -42,7 +42,7 @@ _BLOCK = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 _FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 _VARIABLE = re.compile(r"(?<![\w-])(?:TRICKLE|LIVE_RUNNER)(?:_[A-Z]+)*\b(?!_)")
-OTHERS_FLAGS = "--json --unix-socket --no-deps"  # of curl and pip, where a page tells of them
+OTHERS_FLAGS = "--json --unix-socket --no-deps --format"  # of curl, pip and podman, where a page tells of them
 
 # Loads each pipeline given as an argument, feeds it as the runner would, and looks at what comes back.
 DRIVER = """
@@ -274,6 +274,7 @@ def test_every_flag_exists() -> None:
     studio, run, host = help_of("ai_runner_studio"), help_of("ai_runner_studio", "run"), help_of("runner.live.infer")
     relay, served = help_of("ai_runner_studio", "relay"), help_of("runner.main")
     runners_json = help_of("runner.live_runner", "runners-json")
+    export = help_of("ai_runner_studio", "export-image")
     checked = 0
     for page in PAGES:
         for line in commands(page):
@@ -287,10 +288,12 @@ def test_every_flag_exists() -> None:
                 known = run
             elif "ai-runner-studio relay" in line:
                 known = relay
+            elif "export-image" in line:
+                known = export
             elif "ai-runner-studio" in line:
                 known = studio
             elif line.startswith("--"):  # a flag by itself; which program's is told around it
-                known = studio + run + relay + host + served + OTHERS_FLAGS
+                known = studio + run + relay + export + host + served + OTHERS_FLAGS
             else:
                 continue
             for flag in _FLAG.findall(line):
