@@ -28,7 +28,7 @@ def manifests(shipment: Shipment) -> list[Manifest]:
     if not shipment.models_folder:
         described["volumes"] = {"models": {}}
     heading = f"""Serves {name} on this machine alone, at {", ".join(f"127.0.0.1:{port}" for port in shipment.ports)}.
-  docker compose run --rm {name}-models    # fetches the weights, once
+  docker compose --profile prepare run --rm {name}-models    # fetches the weights, once
   docker compose up --detach --wait
 AUTH_TOKEN (who may start streams) and HF_TOKEN (weights that need one) are read from {name}.env, if there is one."""
     try:
