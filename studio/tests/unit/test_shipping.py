@@ -24,7 +24,7 @@ class TestFlags:
             image_reference="reg.example/a:1",
             replicas=2,
             gpus=0,
-            models="/srv/models",
+            models_volume="/srv/models",
             runner_url=["http://a:8000", "http://b:8000"],
         )
         assert flags.terms({"HOME": "/root"}) == Terms(
@@ -32,7 +32,7 @@ class TestFlags:
             image="reg.example/a:1",
             replicas=2,
             gpus=0,
-            models="/srv/models",
+            models_volume="/srv/models",
             runner_urls=("http://a:8000", "http://b:8000"),
             environ={"HOME": "/root"},
         )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..export.emit import Terms
 
 _KINDS = ("kubernetes", "compose", "aimodels", "runners")  # of export.emit, which loads pydantic
-_HOW = ("emit-to", "image-reference", "replicas", "gpus", "models", "runner-url")
+_HOW = ("emit-to", "image-reference", "replicas", "gpus", "models-volume", "runner-url")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class ShipFlags(ImageFlags):
     gpus: Annotated[
         int | None, typer.Option(metavar="N", help="For --emit: GPUs of each runner; 1 if torch is built for CUDA.")
     ] = None
-    models: Annotated[
+    models_volume: Annotated[
         str | None,
         typer.Option(metavar="SIZE|DIR", help="For --emit: weights in a volume of a size (50Gi), or a host's folder."),
     ] = None
@@ -72,7 +72,7 @@ class ShipFlags(ImageFlags):
             raise UsageError(
                 "the plan and the files of --emit cannot both be printed", "--emit-to DIR writes the files"
             )
-        names = {"image-reference": "image", "replicas": "replicas", "gpus": "gpus", "models": "models"}
+        names = {"image-reference": "image", "replicas": "replicas", "gpus": "gpus", "models-volume": "models"}
         values = {names[name]: given[name] for name in names if name in given}
         return Terms(
             kinds=tuple(given["emit"]), runner_urls=tuple(given.get("runner-url", ())), environ=environ, **values

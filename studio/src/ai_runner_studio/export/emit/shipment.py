@@ -78,7 +78,7 @@ class Terms:
         parts = self.models.split("/")
         if parts[0] or ".." in parts or not self.models.strip("/") or re.search(r"[\x00-\x1f:$]", self.models):
             raise UsageError(
-                f"--models {self.models!r} is neither a size nor a folder",
+                f"--models-volume {self.models!r} is neither a size nor a folder",
                 "a size such as 50Gi asks for a volume; a whole path such as /srv/models names a folder of the host",
             )
 
