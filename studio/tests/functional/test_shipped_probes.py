@@ -18,9 +18,10 @@ import pytest
 import yaml
 
 from ai_runner_studio.export.emit import Kind, Shipment, Terms, emit
-from ai_runner_studio.export.plan import ImagePlan, Installer, TorchBuild
 
-PATIENCE_S = 60.0
+from ..unit.export.plans import plan
+
+PATIENCE_S = 100.0
 OURS = ("AI_RUNNER_STUDIO_", "LIVE_RUNNER", "TRICKLE_")
 # It loads until the file `go` is there, and then works or fails as the file says.
 GATED = """
@@ -38,23 +39,7 @@ class Gated(Noop):
             raise RuntimeError("no weights")
         await super().initialize(**params)
 """
-PLAN = ImagePlan(
-    name="gated",
-    version="1",
-    model_id="gated",
-    pipeline_import="gated:Gated",
-    params_import=None,
-    command=("gated-runner",),
-    base="python:3.11-slim",
-    python="3.11",
-    platform="linux/amd64",
-    torch=TorchBuild(flavour="cpu", version="2.13.0+cpu"),
-    layers=(),
-    own=(),
-    installer=Installer(version="0.13.9", sha256="0" * 64),
-    environment={},
-    labels={},
-)
+PLAN = plan(name="gated", model_id="gated")
 
 
 def emitted(kind: Kind, name: str) -> list[dict[str, Any]]:

@@ -57,6 +57,8 @@ def survey(folder: Path) -> tuple[list[Source], list[LeftOut]]:
 def _files(root: Path, folder: Path, left: list[LeftOut]) -> Iterator[Path]:
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         path = Path(entry.path)
+        if _is_context(path):
+            continue  # not told either: a second export of the same project is the same plan
         why = _refusal(root, path)
         if why:
             size = None if why == WHY_CACHE or path.is_symlink() or entry.name in _VERSION_CONTROL else _size(path)
@@ -65,6 +67,11 @@ def _files(root: Path, folder: Path, left: list[LeftOut]) -> Iterator[Path]:
             yield from _files(root, path, left)
         elif path.is_file():
             yield path
+
+
+def _is_context(path: Path) -> bool:
+    """Whether it is a build context, which an earlier export has written."""
+    return (path / CONTEXT_MARK).is_file() and (path / "Dockerfile").is_file()
 
 
 def _refusal(root: Path, path: Path) -> str:
@@ -79,8 +86,6 @@ def _refusal(root: Path, path: Path) -> str:
     if path.is_dir():
         if (path / "pyvenv.cfg").is_file() or (path / "conda-meta").is_dir():
             return "an environment"
-        if (path / CONTEXT_MARK).is_file() and (path / "Dockerfile").is_file():
-            return "a build context"
     if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
         return "a link that leads out of the project"
     if path.is_file():

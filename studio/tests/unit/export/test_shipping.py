@@ -32,7 +32,7 @@ class TestFlags:
             image="reg.example/a:1",
             replicas=2,
             gpus=0,
-            models_volume="/srv/models",
+            models="/srv/models",
             runner_urls=("http://a:8000", "http://b:8000"),
             environ={"HOME": "/root"},
         )

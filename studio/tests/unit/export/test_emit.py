@@ -9,37 +9,28 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import plans
 import pytest
 import yaml
 
 from ai_runner_studio.errors import UsageError
 from ai_runner_studio.export.emit import KINDS, Kind, Manifest, ManifestError, Shipment, Terms, emit, kubernetes, write
 from ai_runner_studio.export.emit.aimodels import AIModel
-from ai_runner_studio.export.plan import ImagePlan, Installer, TorchBuild
+from ai_runner_studio.export.plan import ImagePlan, TorchBuild
 
 IMAGE = "registry.example:5000/team/my-pipeline:1.2.0"
 SECRETS = {"AUTH_TOKEN": "hunter2", "HF_TOKEN": "hf_hunter2", "LIVE_RUNNER_SECRET": "hunter3"}
 
 
 def plan(**changes: Any) -> ImagePlan:
+    """One for a GPU, with what the test changes in it."""
     values: dict[str, Any] = {
         "name": "my-pipeline",
-        "version": "1.2.0",
         "model_id": "my-pipeline",
-        "pipeline_import": "my_pipeline.pipeline:P",
-        "params_import": None,
-        "command": ("my-pipeline-runner",),
-        "base": "python:3.11-slim-bookworm",
-        "python": "3.11",
-        "platform": "linux/amd64",
         "torch": TorchBuild(flavour="cu130", version="2.13.0+cu130"),
-        "layers": (),
-        "own": (),
-        "installer": Installer(version="0.13.9", sha256="0" * 64),
         "environment": {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "MODEL_DIR": "/models"},
-        "labels": {},
     }
-    return ImagePlan(**{**values, **changes})
+    return plans.plan(**{**values, **changes})
 
 
 CPU = plan(torch=TorchBuild(flavour="cpu", version="2.13.0+cpu"))

@@ -1,0 +1,91 @@
+"""Which files of a project may be in an image, and what is said of the others."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from ai_runner_studio.export.sources import WEIGHTS_FROM_BYTES, copy_sources, outside, sounds_secret, survey
+
+
+def project(folder: Path, *files: str) -> Path:
+    for name in files:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"text of {name}\n")
+    return folder
+
+
+def left_out(folder: Path) -> dict[str, str]:
+    return {one.what: one.why for one in survey(folder)[1]}
+
+
+class TestSurvey:
+    def test_sources_and_data_stay(self, tmp_path: Path) -> None:
+        names = ["pkg/__init__.py", "pkg/table.json", "pkg/small.pt", "pkg/credentials.py", "env.example"]
+        kept, left = survey(project(tmp_path, *names))
+        assert [one.path for one in kept] == sorted(names)
+        assert left == []
+
+    def test_weights_go_from_a_size_on_and_are_told_with_it(self, tmp_path: Path) -> None:
+        project(tmp_path, "pkg/__init__.py", "pkg/small.safetensors")
+        for name in ("pkg/model.safetensors", "pkg/model.ONNX"):
+            with (tmp_path / name).open("wb") as file:
+                file.truncate(WEIGHTS_FROM_BYTES)
+        _, left = survey(tmp_path)
+        assert [(one.what, one.bytes) for one in left] == [
+            ("pkg/model.ONNX", WEIGHTS_FROM_BYTES),
+            ("pkg/model.safetensors", WEIGHTS_FROM_BYTES),
+        ]
+        assert all("models folder" in one.why for one in left)
+
+    def test_secrets_caches_environments_and_version_control_go(self, tmp_path: Path) -> None:
+        project(tmp_path, ".env", "deploy/id_rsa", "pkg/.netrc", ".git/HEAD", "pkg/__pycache__/a.pyc", "build/lib/a.py")
+        project(
+            tmp_path,
+            "pkg/build/kept.py",
+            "my-env/pyvenv.cfg",
+            "my-env/lib/a.py",
+            "image/image.json",
+            "image/Dockerfile",
+        )
+        assert [one.path for one in survey(tmp_path)[0]] == ["pkg/build/kept.py"]
+        assert left_out(tmp_path) == {
+            ".env": "it may hold a secret",
+            "deploy/id_rsa": "it may hold a secret",
+            "pkg/.netrc": "it may hold a secret",
+            ".git": "version control",
+            "pkg/__pycache__": "a cache or the result of a build",
+            "build": "a cache or the result of a build",
+            "my-env": "an environment",
+        }
+
+    def test_links_stay_inside(self, tmp_path: Path) -> None:
+        inside = project(tmp_path / "project", "pkg/a.py")
+        (tmp_path / "elsewhere.txt").write_text("of somebody")
+        os.symlink(tmp_path / "elsewhere.txt", inside / "pkg/out.txt")
+        os.symlink(inside / "pkg/a.py", inside / "pkg/in.py")
+        assert [one.path for one in survey(inside)[0]] == ["pkg/a.py", "pkg/in.py"]
+        assert left_out(inside) == {"pkg/out.txt": "a link that leads out of the project"}
+
+    def test_a_copy_holds_what_was_kept(self, tmp_path: Path) -> None:
+        source = project(tmp_path / "project", "pkg/a.py", ".env")
+        copy_sources(source, survey(source)[0], tmp_path / "copy")
+        assert [path.name for path in (tmp_path / "copy").rglob("*") if path.is_file()] == ["a.py"]
+
+    @pytest.mark.parametrize("name", [".env", ".env.local", "server.pem", "id_ed25519", ".pypirc", "pip.conf"])
+    def test_a_secret_is_known_by_its_name(self, name: str) -> None:
+        assert sounds_secret(name)
+
+
+class TestOutside:
+    def test_whole_folders_are_told_as_one(self, tmp_path: Path) -> None:
+        project(tmp_path, "src/pkg/a.py", "tests/test_a.py", "tests/data/b.bin", "README.md", "src/other.txt")
+        kept, _ = survey(tmp_path)
+        packaged = {hashlib.sha256((tmp_path / "src/pkg/a.py").read_bytes()).hexdigest()}
+        sizes = {one.what: one.bytes for one in outside(tmp_path, kept, packaged)}
+        assert sorted(sizes) == ["README.md", "src/other.txt", "tests/"]
+        assert sizes["tests/"] == len("text of tests/test_a.py\n") + len("text of tests/data/b.bin\n")
