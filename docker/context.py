@@ -64,9 +64,7 @@ def main() -> int:
 
 
 class Context:
-    """A build context that grows: ``req/LAYER.txt`` pins what is in ``wheels/LAYER/``, and a layer has what those
-    before it do not have.
-    """
+    """A build context that grows by layers: ``req/LAYER.txt`` pins what is in ``wheels/LAYER/``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -94,12 +92,13 @@ class Context:
         return sorted(place.iterdir())
 
     def _fetch(self, layer: str, *wanted: str | Path) -> None:
-        """A layer of what these need beyond the layers that there are; the versions in those stay."""
+        """A layer of what these need beyond live-base and their own layer; the versions in those stay."""
         place = self._place(layer)
-        there = {wheel.name: wheel for wheel in self.folder.glob("wheels/*/*.whl")}
+        below = [*self.folder.glob("wheels/base-*"), self.folder / "wheels" / layer.removesuffix("-dependencies")]
+        there = {wheel.name: wheel for folder in below for wheel in folder.glob("*.whl")}
         constraints = self.folder.parent / "constraints.txt"
         constraints.write_text("".join(f"{_name(wheel)}=={_version(wheel)}\n" for wheel in there.values()))
-        links = [f"--find-links={folder}" for folder in sorted(self.folder.glob("wheels/*"))]
+        links = [f"--find-links={folder}" for folder in below]
         options = ["--only-binary=:all:", f"--dest={place}", f"--constraint={constraints}"]
         _pip("download", *options, *links, *map(str, wanted))
         for name in there.keys() & {wheel.name for wheel in place.iterdir()}:
