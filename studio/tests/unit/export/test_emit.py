@@ -295,6 +295,7 @@ class TestRefused:
             ({"image": "a b"}, "is no reference"),
             ({"image": "https://registry.example/a:1"}, "is no reference"),
             ({"image": "a:1\nevil: true"}, "is no reference"),
+            ({"image": "a" * 4000 + "!"}, "is no reference"),
             ({"replicas": 0}, "--replicas is 0"),
             ({"gpus": -1}, "--gpus is -1"),
             ({"models": "much"}, "neither a size nor a folder"),

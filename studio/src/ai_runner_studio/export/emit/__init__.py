@@ -6,18 +6,13 @@ is needed, they name the place that it is read from.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
 
 from . import aimodels, compose, kubernetes, runners
 from .manifest import Manifest, ManifestError, write
 from .shipment import KINDS, Kind, Shipment, Terms
 
-
-class _Maker(Protocol):
-    def __call__(self, shipment: Shipment) -> list[Manifest]: ...
-
-
-_MAKERS: dict[Kind, _Maker] = {
+_MAKERS: dict[Kind, Callable[[Shipment], list[Manifest]]] = {
     "kubernetes": kubernetes.manifests,
     "compose": compose.manifests,
     "aimodels": aimodels.manifests,
