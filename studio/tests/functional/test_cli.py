@@ -41,6 +41,7 @@ class TestImports:
             (["samples"], ["pydantic"]),
             (["cameras"], ["pydantic"]),
             (["relay", "--help"], ["pydantic"]),
+            (["export-image", "--help"], ["pydantic"]),
         ],
     )
     def test_light_commands_load_nothing_heavy(self, tmp_path: Path, arguments: list[str], allowed: list[str]) -> None:
@@ -76,6 +77,7 @@ class TestHelp:
             "samples",
             "cameras",
             "relay",
+            "export-image",
             "Exit codes: 0",
         ):
             assert word in done.stdout

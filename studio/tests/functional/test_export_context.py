@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -256,6 +257,51 @@ class TestPackage:
         assert pins["ai-runner-base"].origin == "environment"
 
 
+class TestTorch:
+    @pytest.fixture(scope="class")
+    def with_torch(self, shop: Workshop) -> Iterator[Workshop]:
+        """torch for the CPU in the environment; in the index for the GPU too, where it needs more."""
+        cpu = shop.publish("torch", "2.9.0+cpu", "smallthing")
+        shop.install(cpu)
+        shop.publish("torch", "2.9.0+cu130", "smallthing", "nvidia-driver-parts==13.0")
+        shop.publish("nvidia-driver-parts", "13.0")
+        shop.publish("nvidia-driver-parts", "13.1")
+        yield shop
+        shop.uninstall("torch")
+
+    def test_the_build_that_is_installed_is_taken_in_a_layer_of_its_own(
+        self, with_torch: Workshop, tmp_path: Path
+    ) -> None:
+        plan = exported(with_torch, packaged_project(tmp_path, "torch"), TINT)
+        assert (plan.torch.flavour, plan.torch.version) == ("cpu", "2.9.0+cpu")
+        assert names(plan)["torch"] == ["torch"]
+        assert "NVIDIA_VISIBLE_DEVICES" not in plan.environment
+
+    def test_another_build_brings_what_it_needs(self, with_torch: Workshop, tmp_path: Path) -> None:
+        plan = exported(with_torch, packaged_project(tmp_path, "torch>=2"), TINT, "--torch", "cu130")
+        assert (plan.torch.flavour, plan.torch.version) == ("cu130", "2.9.0+cu130")
+        (layer,) = [one for one in plan.layers if one.name == "torch"]
+        pins = {one.name: (one.version, one.origin) for one in layer.requirements}
+        assert pins == {"torch": ("2.9.0+cu130", "index"), "nvidia-driver-parts": ("13.0", "index")}
+        assert plan.environment["NVIDIA_VISIBLE_DEVICES"] == "all"
+
+    def test_it_may_be_left_to_the_base_image(self, with_torch: Workshop, tmp_path: Path) -> None:
+        plan = exported(
+            with_torch, packaged_project(tmp_path, "torch"), TINT, "--torch", "none", "--base", "localhost/t:1"
+        )
+        assert (plan.torch.flavour, plan.torch.from_base) == ("none", True)
+        assert "torch" not in [name for layer in names(plan).values() for name in layer]
+
+    def test_a_build_that_no_index_has_is_told(self, with_torch: Workshop, tmp_path: Path) -> None:
+        done = with_torch.export(packaged_project(tmp_path, "torch"), TINT, "--output", "image", "--torch", "cu999")
+        assert (done.returncode, "has no torch==2.9.0+cu999" in done.stderr, "--torch" in done.stderr) == (
+            1,
+            True,
+            True,
+        )
+        assert rest(tmp_path) == []
+
+
 class TestOutput:
     def test_the_plan_is_printed_for_people_and_for_programs_and_nothing_is_written(
         self, shop: Workshop, tmp_path: Path
@@ -391,15 +437,26 @@ class TestBadInput:
             shop.uninstall("inhouse")
 
     def test_a_package_without_a_wheel_for_the_image(self, shop: Workshop, tmp_path: Path) -> None:
-        wheel = shop.publish("native", "1.0", tag=f"cp{PYTHON.replace('.', '')}-cp{PYTHON.replace('.', '')}-win_amd64")
-        shop.publish("native", "1.0")
-        shop.install(shop.wheels["native"])
-        wheel.path.unlink(missing_ok=True)
-        shop.wheels["native"].path.unlink(missing_ok=True)
+        wheel = shop.publish("native", "1.0")
+        shop.install(wheel)
+        wheel.path.rename(wheel.path.with_name("native-1.0-cp311-cp311-win_amd64.whl"))
+        said = f"the package index has no native==1.0 for Python {PYTHON} on linux/amd64"
         try:
-            self.refused(shop, packaged_project(tmp_path, "native"), TINT, "native", "", "--platform", "linux/amd64")
+            self.refused(shop, packaged_project(tmp_path, "native"), TINT, said, "")
         finally:
             shop.uninstall("native")
+
+    def test_a_package_that_is_a_source_distribution_alone(self, shop: Workshop, tmp_path: Path) -> None:
+        wheel = shop.publish("rawstuff", "1.0")
+        shop.install(wheel)
+        wheel.path.unlink()
+        (shop.index / "rawstuff-1.0.tar.gz").write_bytes(b"")
+        try:
+            project = packaged_project(tmp_path, "rawstuff")
+            said = f"rawstuff 1.0 has no wheel for Python {PYTHON} on linux/amd64, only a source distribution"
+            self.refused(shop, project, TINT, said, "pip wheel rawstuff==1.0")
+        finally:
+            shop.uninstall("rawstuff")
 
     def test_versions_that_do_not_fit(self, shop: Workshop, tmp_path: Path) -> None:
         project = packaged_project(tmp_path, "colours<2")

@@ -35,7 +35,7 @@ def command(ctx: typer.Context, flags: ShipFlags) -> None:
     import os
     from pathlib import Path
 
-    from ..errors import UsageError
+    from ..errors import ExportError, UsageError
     from ..export.image_settings import image_settings
     from ..settings_load import gather
     from .shipping import Shipping
@@ -55,8 +55,12 @@ def command(ctx: typer.Context, flags: ShipFlags) -> None:
     given = gather(shared, os.environ, Path.cwd())
     settings = image_settings(given, flags.image(), os.environ)
     output = None if flags.plan or flags.output is None else Path.cwd() / flags.output
-    with interruptible():
-        plan = _export(settings, output, Shipping(terms, flags.emit_to) if terms else None)
+    try:
+        with interruptible():
+            plan = _export(settings, output, Shipping(terms, flags.emit_to) if terms else None)
+    except OSError as error:  # a file of the project that cannot be read, a full temporary folder
+        place = f"{error.filename}: " if error.filename else ""
+        raise ExportError(f"the export failed: {place}{error.strerror or error}") from error
     if flags.json:
         typer.echo(plan.to_json(), nl=False)
     elif flags.plan:

@@ -54,11 +54,14 @@ class Pins:
         """
         while True:
             wanted = self._walk(roots)
-            fresh = [one for name, one in wanted.items() if name not in self.own and name not in self.pinned]
+            fresh = [one for name, one in wanted.items() if not self._is_known(name)]
             if not fresh:
                 self._check(wanted)
                 return wanted
             self._pin(fresh)
+
+    def _is_known(self, name: str) -> bool:
+        return name in self.own or name in self.pinned or self._from_base(name)
 
     def _walk(self, roots: list[tuple[str, str]]) -> dict[str, Wanted]:
         """The closure; a package from a folder is built as soon as it is met, since only its wheel tells its needs."""
@@ -101,7 +104,7 @@ class Pins:
             if one.name == "torch" and self.torch and self.torch != self._locked_flavour():
                 continue
             self.pinned[one.name] = self.lock.pin(one.name, self.target)
-        asked = [one for one in fresh if one.name not in self.pinned and not self._from_base(one.name)]
+        asked = [one for one in fresh if one.name not in self.pinned]
         lines = {one.name: self._line(one) for one in asked}
         torch = lines.pop("torch", None)
         answers = self.index.ask(sorted(lines.values()))
@@ -144,6 +147,11 @@ class Pins:
                 raise ExportError("torch is not installed, so which version is meant is not known", "install one")
             return f"torch=={version}+{self.torch}"
         if installed is None:
+            if any(requirement.url for requirement in wanted.requirements):
+                raise ExportError(
+                    f"{wanted.by[0]} takes {wanted.name} from a URL, which cannot be pinned for an image",
+                    "take a release from an index, or install a clone of it: then its wheel comes with the context",
+                )
             return f"{wanted.name}{wanted.specifier}"
         _refuse_direct(installed)
         return f"{wanted.name}=={installed.version}"

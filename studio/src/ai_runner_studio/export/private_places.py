@@ -18,7 +18,7 @@ def scan_of_machine(interpreter: Interpreter, project: Path, workshop: Path, all
         allowed: texts that are meant to be in the image.
     """
     environment = Path(interpreter.path).parents[1]
-    folders = [Path.home(), project, workshop, environment, Path(sys.prefix), Path.cwd()]
+    folders = [Path.home(), project, workshop, environment, Path(sys.prefix)]
     return leak_scan(folders, _configuration(interpreter, project), os.environ, allowed)
 
 

@@ -83,11 +83,12 @@ def _refusal(root: Path, path: Path) -> str:
         return WHY_SECRET
     if _matches(name, _CACHES) or (path.parent == root and name in _TOP_CACHES and path.is_dir()):
         return WHY_CACHE
-    if path.is_dir():
-        if (path / "pyvenv.cfg").is_file() or (path / "conda-meta").is_dir():
-            return "an environment"
+    if path.is_dir() and ((path / "pyvenv.cfg").is_file() or (path / "conda-meta").is_dir()):
+        return "an environment"
     if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
         return "a link that leads out of the project"
+    if path.is_symlink() and path.is_dir():
+        return "a link to a folder, which could lead round in a circle"
     if path.is_file():
         size = path.stat().st_size
         if size >= WEIGHTS_FROM_BYTES and _matches(name.lower(), _WEIGHTS):

@@ -68,8 +68,12 @@ class TestSurvey:
         (tmp_path / "elsewhere.txt").write_text("of somebody")
         os.symlink(tmp_path / "elsewhere.txt", inside / "pkg/out.txt")
         os.symlink(inside / "pkg/a.py", inside / "pkg/in.py")
+        os.symlink(inside, inside / "pkg/round")
         assert [one.path for one in survey(inside)[0]] == ["pkg/a.py", "pkg/in.py"]
-        assert left_out(inside) == {"pkg/out.txt": "a link that leads out of the project"}
+        assert left_out(inside) == {
+            "pkg/out.txt": "a link that leads out of the project",
+            "pkg/round": "a link to a folder, which could lead round in a circle",
+        }
 
     def test_a_copy_holds_what_was_kept(self, tmp_path: Path) -> None:
         source = project(tmp_path / "project", "pkg/a.py", ".env")
