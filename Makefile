@@ -11,7 +11,7 @@ BENCHMARKS ?= frame_path media preview startup runner_start reload soak trickle
 # What others use on the network, for tests only: without its requirements, which clash with ours.
 PYTRICKLE = $(VENV)/pytrickle/.installed
 
-.PHONY: install demo test lint types check format bench images clean
+.PHONY: install demo test lint types check format bench images image-tools clean
 
 install: $(INSTALLED)
 
@@ -45,6 +45,10 @@ check: lint types test
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# For the tests that build and run a container image; only as root on Debian, else they are skipped.
+image-tools:
+	.ci/install-image-tools
 
 bench: $(INSTALLED)
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,63 +13,23 @@ from typing import Any
 import httpx
 import psutil
 
-PATIENCE_S = 60.0
+from runner.testing import served_process
+from runner.testing.served_process import PATIENCE_S, ServedProcess
+
 COMMAND = ("-m", "runner.main")
-_SETTINGS = ("PIPELINE", "MODEL_ID", "_IMPORT", "HOST", "PORT", "AUTH_TOKEN", "VERSION", "VERBOSE", "LOG_", "TRICKLE_")
 
 
 def environment(folder: Path, **environ: str) -> dict[str, str]:
-    """Ours without what a person may have set, with the folder for what is temporary."""
-    clean = {name: value for name, value in os.environ.items() if not any(word in name for word in _SETTINGS)}
-    temporary = folder / "tmp"
-    temporary.mkdir(exist_ok=True)
-    return clean | {"TMPDIR": str(temporary), "MODEL_DIR": str(folder / "models")} | environ
+    """See `runner.testing.served_process`."""
+    return served_process.environment(folder, environ)
 
 
-class AppProcess:
-    """The server, listening on a free port of 127.0.0.1; `url` is "" where it did not come so far."""
+class AppProcess(ServedProcess):
+    """The server, by the arguments that this interpreter gets, and what it is made of."""
 
     def __init__(self, folder: Path, *command: str, **environ: str) -> None:
-        self.folder = folder
-        self.log = folder / f"app-{time.monotonic_ns()}.log"
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, *(command or COMMAND)],
-                cwd=folder,
-                env=environment(folder, **{"PORT": "0"} | environ),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        self.url = self._wait_listening()
+        super().__init__(folder, [sys.executable, *(command or COMMAND)], environ)
         self.client = httpx.Client(base_url=self.url, timeout=PATIENCE_S)
-
-    def _wait_listening(self) -> str:
-        deadline = time.monotonic() + PATIENCE_S
-        while (found := re.search(r"listening on (http://\S+?)[\s\"]", self.said)) is None:
-            if self.process.poll() is not None:
-                return ""
-            assert time.monotonic() < deadline, self.said
-            time.sleep(0.02)
-        return found[1]
-
-    @property
-    def said(self) -> str:
-        return self.log.read_text()
-
-    def health(self) -> str:
-        return str(self.client.get("/health").json()["status"])
-
-    def until(self, wanted: str) -> list[str]:
-        """What /health says until it says `wanted`: each answer that differs from the one before."""
-        said: list[str] = []
-        deadline = time.monotonic() + PATIENCE_S
-        while not said or said[-1] != wanted:
-            assert time.monotonic() < deadline, (said, self.said)
-            if (now := self.health()) not in said[-1:]:
-                said.append(now)
-            time.sleep(0.02)
-        return said
 
     def start(self, **body: Any) -> httpx.Response:
         return self.client.post("/live-video-to-video", json=body)
@@ -81,10 +38,6 @@ class AppProcess:
         """The value that /metrics tells for this name and its labels; "" for none."""
         found = re.search(rf"^{re.escape(name)} (\S+)$", self.client.get("/metrics").text, re.MULTILINE)
         return found[1] if found else ""
-
-    def below(self) -> list[psutil.Process]:
-        """Every process that the server has started, directly or not."""
-        return psutil.Process(self.process.pid).children(recursive=True)
 
     def host(self) -> psutil.Process:
         """The runner host, once there is one."""
@@ -102,18 +55,9 @@ class AppProcess:
             time.sleep(0.02)
         return found[0]
 
-    def ended(self) -> int:
-        return self.process.wait(PATIENCE_S)
-
-    def left(self) -> list[str]:
-        """What lies in the temporary folder."""
-        return os.listdir(self.folder / "tmp")
-
     def close(self) -> None:
         self.client.close()
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            self.ended()
+        super().close()
 
 
 @contextlib.contextmanager

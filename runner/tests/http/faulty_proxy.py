@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .network import Network
+from runner.testing.network import Network
 
 _READ_BYTES = 16 * 1024
 

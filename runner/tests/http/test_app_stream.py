@@ -14,9 +14,10 @@ import httpx
 import psutil
 import pytest
 
+from runner.testing.network import Network, Seen, network
+
 from .app_process import AppProcess, serving
 from .infer_process import gone
-from .network import Network, Seen, network
 
 EFFECTS = """
 import time

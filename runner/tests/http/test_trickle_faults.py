@@ -19,10 +19,10 @@ import pytest
 from runner.errors import TrickleError
 from runner.live.events import StreamEnded, decode
 from runner.live.trickle.publisher import TricklePublisher
+from runner.testing.network import VIDEO_TYPE, Network, Seen, network
 
 from .faulty_proxy import Asked, Fault, FaultyProxy, between
 from .infer_process import HostProcess, gone, running
-from .network import VIDEO_TYPE, Network, Seen, network
 
 START = "/api/live-video-to-video"
 EFFECTS = """

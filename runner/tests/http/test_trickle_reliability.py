@@ -14,9 +14,9 @@ import psutil
 import pytest
 
 from runner.live.trickle.relay import TrickleRelay
+from runner.testing.network import Network, Seen, network
 
 from .infer_process import HostProcess, running
-from .network import Network, Seen, network
 
 START = "/api/live-video-to-video"
 STREAMS = int(os.environ.get("AI_RUNNER_STREAMS", "60"))  # 1000 take some two minutes

@@ -15,8 +15,9 @@ from typing import Any
 import httpx
 import pytest
 
+from runner.testing.network import Network, Seen, network
+
 from .infer_process import HostProcess, running
-from .network import Network, Seen, network
 
 PIPELINE = """
 import os, signal

@@ -16,9 +16,9 @@ import pytest
 
 from runner.live.trickle import TricklePublisher, TrickleSubscriber
 from runner.live.trickle.relay import TrickleRelay
+from runner.testing.network import Seen, network
 
 from ..http.infer_process import running
-from ..http.network import Seen, network
 from ..unit.media import streams
 from .pytrickle_peer import content
 from .wire import until

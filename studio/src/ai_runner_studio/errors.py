@@ -4,6 +4,9 @@ StudioError                 exit 1: it ran and failed
 ├── ParamsRefused           the pipeline does not take these parameters
 ├── HostError               the runner host could not be started or went away
 ├── ExportError             the production image cannot be planned or its context not be written
+│   ├── EngineError         docker, podman or buildah is missing, does not answer or refuses
+│   ├── BuildError          the image was not built
+│   └── VerificationFailed  the image was built, and does not do what it must
 └── UsageError              exit 2: it was asked for wrongly; nothing was run
     ├── InterpreterError    the project's Python has no ai-runner-base, or is none
     ├── SourceNotFound      no such sample, file, device
@@ -49,6 +52,18 @@ class HostError(StudioError):
 
 class ExportError(StudioError):
     """The project cannot be made into an image as it is: a dependency without a wheel, a secret in the context."""
+
+
+class EngineError(ExportError):
+    """A container engine is missing, does not answer, or refuses what it was asked for."""
+
+
+class BuildError(ExportError):
+    """The image was not built; which step failed, and why."""
+
+
+class VerificationFailed(ExportError):
+    """The image was built, and does not do what it must."""
 
 
 class UsageError(StudioError):

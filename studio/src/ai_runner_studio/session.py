@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runner.live.events import (
     Event,
@@ -35,6 +35,9 @@ from .reload.watch import Watcher
 from .settings import RouteName, Settings
 from .snapshot import Load, Snapshot
 from .sources.resolve import resolve_input
+
+if TYPE_CHECKING:
+    from .export.image_job import ImageJob
 
 __all__ = ["FileDifference", "Load", "Session", "Snapshot"]
 
@@ -217,6 +220,12 @@ class Session:
         """
         await self._ready_host().post("/api/reload-options", {"standby": on})
         self.settings = replace(self.settings, standby=on)
+
+    def image_job(self, tell: Callable[[str], None]) -> ImageJob:
+        """The export of this pipeline as a production image; `tell`: is told what is done, from any thread."""
+        from .export.image_job import ImageJob
+
+        return ImageJob(self.settings, tell)
 
     def differences(self, revision: int, against: int | None = None) -> list[FileDifference]:
         """What is different, against a good revision, in another one, or on disk now; sorted by path.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ai_runner_studio.errors import StudioError
+from ai_runner_studio.export.build import BuiltImage
+from ai_runner_studio.export.build_progress import BuildProgress
+from ai_runner_studio.export.image_export import Exported
+from ai_runner_studio.export.verification import Check, Figures, LayerSize, Verification
 from ai_runner_studio.preview.tap import Tap
 from ai_runner_studio.reload.revisions import FileDifference
 from ai_runner_studio.settings import RouteName, Settings
@@ -70,6 +75,39 @@ PARAMS: dict[str, Any] = {
 }
 
 
+PLAN = """\
+image     green-shift:1.2.0
+pipeline  green_shift.pipeline:GreenShift
+base      python:3.11-slim-bookworm, Python 3.11, linux/amd64
+torch     2.13.0 (cpu)
+models    /models, not in the image
+
+layers, in the order in which they change:
+  torch           1 packages, from environment
+  dependencies   37 packages, from environment
+  runner          1 packages, from own
+  application     2 packages, from own
+
+not in the image:
+  notes.txt: outside of the pipeline's package"""
+BUILT = BuiltImage("sha256:0c1d", ("green-shift:1.2.0",), "buildah", "buildah build .", 41.2, 20, 9)
+VERIFICATION = Verification(
+    image="sha256:0c1d",
+    tags=("green-shift:1.2.0",),
+    runtime="podman",
+    source="pattern:512x512@24",
+    checks=(
+        Check("health", True, "LOADING > IDLE > OK > IDLE; IDLE after 4.1 s"),
+        Check("pictures", True, "288 of 288 pictures came back (288 of 288 here)"),
+        Check("end", True, "exit code 0 after 1.4 s (allowed: 0, within 8 s)"),
+    ),
+    container=Figures(1.2, 4.1, 0.3, 0.4, 288, 288, 24.0, {"p50": 14.3, "p95": 31.0}, 1.4),
+    local=Figures(1.0, 3.8, 0.2, 0.4, 288, 288, 24.0, {"p50": 13.9, "p95": 30.2}, 1.1),
+    size_bytes=1_296_000_000,
+    layers=(LayerSize("base", 177_000_000), LayerSize("torch", 768_000_000), LayerSize("application", 39_000)),
+)
+
+
 class RefusedError(StudioError):
     """As a session raises when values are refused: field name -> reason."""
 
@@ -98,6 +136,31 @@ class RingTap(Tap):
         self._writer.close()
 
 
+class ScriptedJob:
+    """An export that goes as far as it is let: `planned` and `go_on` open its two gates."""
+
+    def __init__(self) -> None:
+        self.planned, self.go_on = asyncio.Event(), asyncio.Event()
+        self.refuse: StudioError | None = None
+        self.closed = 0
+
+    async def plan(self) -> str:
+        await self.planned.wait()
+        if self.refuse:
+            raise self.refuse
+        return PLAN
+
+    async def build(self, show: Callable[[str, BuildProgress | None], None]) -> Exported:
+        show("", BuildProgress(6, 20, "RUN uv pip install -r /opt/app/req/10-torch.txt", 4))
+        await self.go_on.wait()
+        if self.refuse:
+            raise self.refuse
+        return Exported(BUILT, Path("/home/me/reports/green-shift-1.2.0"), VERIFICATION)
+
+    async def close(self) -> None:
+        self.closed += 1
+
+
 class ScriptedSession:
     """Says what it is told to say, and remembers what it was asked."""
 
@@ -111,7 +174,12 @@ class ScriptedSession:
         self.refuse_input = ""
         self.refuse_revert = ""
         self.diffs: dict[tuple[int, int | None], list[FileDifference]] = {}
+        self.job = ScriptedJob()
         self._news = asyncio.Event()
+
+    def image_job(self, tell: Callable[[str], None]) -> ScriptedJob:
+        tell("pinning dependencies by the environment and its index")
+        return self.job
 
     def post(self, **changes: Any) -> Snapshot:
         """A new snapshot: the last one with these changes."""

@@ -10,10 +10,12 @@ from driven_studio import Studio, studio
 from scripted_session import PARAMS, SCHEMA, STARTED_AT, ScriptedSession, logs, metrics, name_error, plasma, routed
 from textual.widgets import Input, Select, Static, Switch
 
+from ai_runner_studio.errors import StudioError
 from ai_runner_studio.preview.terminal import Terminal
 from ai_runner_studio.snapshot import Load
 from ai_runner_studio.tui.app import StudioApp
 from ai_runner_studio.tui.screens.error_detail import ErrorDetail
+from ai_runner_studio.tui.screens.export_image import ExportImage
 from ai_runner_studio.tui.screens.help import HelpScreen
 from ai_runner_studio.tui.screens.open_input import OpenInput, complete_path
 from ai_runner_studio.tui.screens.too_small import TooSmall
@@ -257,6 +259,50 @@ class TestKeys:
             await run.until(lambda: isinstance(run.app.screen, HelpScreen))
             await run.pilot.press("escape")
             await run.until(lambda: run.app.screen is run.app.main)
+
+    async def test_an_export_shows_its_plan_builds_and_tells_what_came_of_it(self) -> None:
+        async with studio() as run:
+            await run.pilot.press("x")
+            await run.until(lambda: isinstance(run.app.screen, ExportImage))
+            screen = run.app.screen
+            assert isinstance(screen, ExportImage)
+            await run.pilot.press("enter")
+            assert screen.stage == "planning"  # there is nothing to build yet
+            run.session.job.planned.set()
+            await run.until(lambda: screen.stage == "planned")
+            await run.pilot.press("enter")
+            await run.until(lambda: screen.stage == "building")
+            run.session.job.go_on.set()
+            await run.until(lambda: screen.stage == "done")
+            assert "LOADING > IDLE > OK > IDLE" in str(screen.query_one("#export-text", Static).render())
+            await run.until(lambda: run.session.job.closed == 1)
+
+    @pytest.mark.parametrize("at", ["planning", "planned", "building"])
+    async def test_leaving_an_export_ends_it(self, at: str) -> None:
+        async with studio() as run:
+            await run.pilot.press("x")
+            await run.until(lambda: isinstance(run.app.screen, ExportImage))
+            screen = run.app.screen
+            assert isinstance(screen, ExportImage)
+            if at != "planning":
+                run.session.job.planned.set()
+                await run.until(lambda: screen.stage == "planned")
+            if at == "building":
+                await run.pilot.press("enter")
+                await run.until(lambda: screen.stage == at)
+            await run.pilot.press("escape")
+            await run.until(lambda: run.app.screen is run.app.main)
+            await run.until(lambda: run.session.job.closed == 1)
+
+    async def test_an_export_that_fails_says_why_and_what_to_do(self) -> None:
+        async with studio() as run:
+            run.session.job.refuse = StudioError("no builder can be used", "install buildah and podman")
+            run.session.job.planned.set()
+            await run.pilot.press("x")
+            await run.until(lambda: getattr(run.app.screen, "stage", "") == "failed")
+            said = str(run.app.screen.query_one("#export-text", Static).render())
+            assert "no builder can be used" in said
+            assert "install buildah and podman" in said
 
     async def test_theme_switches(self) -> None:
         async with studio() as run:

@@ -12,10 +12,12 @@ import pytest
 from numpy.typing import NDArray
 from scripted_session import STARTED_AT, ScriptedSession, differences, name_error, reloads, routed, running, standby
 from textual.pilot import Pilot
+from textual.widgets import ProgressBar
 
 from ai_runner_studio.preview.terminal import Terminal
 from ai_runner_studio.snapshot import Load
 from ai_runner_studio.tui.app import StudioApp
+from ai_runner_studio.tui.screens.export_image import ExportImage
 from ai_runner_studio.tui.screens.too_small import TooSmall
 from runner.live.events import LoadPlan, Step
 
@@ -83,10 +85,18 @@ def script(state: str, *keys: str) -> Callable[[Pilot[None]], Awaitable[None]]:
             while not (app.main.previews.input.picture.frame and app.main.previews.output.picture.frame):
                 await asyncio.sleep(0.01)
         await pilot.pause(0.1)
-        await pilot.press(*keys)
+        for key in keys:
+            await pilot.press(key)
+            while isinstance(app.screen, ExportImage) and not _settled(app.screen):
+                await asyncio.sleep(0.01)
         await pilot.pause(0.1)
 
     return run
+
+
+def _settled(screen: ExportImage) -> bool:
+    """Whether it shows the plan, or a step of the build."""
+    return screen.stage == "planned" or (screen.stage == "building" and screen.query_one(ProgressBar).total == 20)
 
 
 @pytest.mark.usefixtures("utc")
@@ -130,12 +140,15 @@ def script(state: str, *keys: str) -> Callable[[Pilot[None]], Awaitable[None]]:
         pytest.param("routed", SMALL, ("4",), "", id="route-80x24"),
         pytest.param("routed", USUAL, ("4",), "", id="route-120x36"),
         pytest.param("routed", LARGE, (), "light", id="route-light-200x56"),
+        pytest.param("running", SMALL, ("x",), "", id="export-planned-80x24"),
+        pytest.param("running", USUAL, ("x", "enter"), "", id="export-building-120x36"),
         pytest.param("running", (50, 12), (), "", id="too-small-50x12"),
     ],
 )
 def test_screen(state: str, size: tuple[int, int], keys: tuple[str, ...], theme: str, snap_compare: Compare) -> None:
     session: Any = ScriptedSession(theme=theme)
     session.diffs = differences()
+    session.job.planned.set()
 
     def clock() -> float:
         return (session.snapshot.load.started_at if session.snapshot.load else STARTED_AT) + 1.3

@@ -34,7 +34,7 @@ class ShipFlags(ImageFlags):
         Path | None, typer.Option(metavar="DIR", help="Folder for the files of --emit; else they are printed.")
     ] = None
     image_reference: Annotated[
-        str | None, typer.Option("--image", metavar="REF", help="For --emit: where it is pulled from.")
+        str | None, typer.Option("--image", metavar="REF", help="For --emit: where it is pulled from; else --tag.")
     ] = None
     replicas: Annotated[int | None, typer.Option(metavar="N", help="For --emit: runners, one a stream.")] = None
     gpus: Annotated[
@@ -74,6 +74,8 @@ class ShipFlags(ImageFlags):
             )
         names = {"image-reference": "image", "replicas": "replicas", "gpus": "gpus", "models-volume": "models"}
         values = {names[name]: given[name] for name in names if name in given}
+        if self.tag:
+            values.setdefault("image", self.tag[0])
         return Terms(
             kinds=tuple(given["emit"]), runner_urls=tuple(given.get("runner-url", ())), environ=environ, **values
         )

@@ -24,6 +24,7 @@ COMMANDS = (
     ("Pause or resume", "Hold the input, or let it go on", "pause", "main"),
     ("Open an input", "Another file, camera, pattern, URL or sample, while the pipeline goes on", "open_input", "main"),
     ("Trickle route on or off", "Take frames by a local relay, there and back, as in production", "route", "main"),
+    ("Export an image", "Plan, build and verify the production image of this pipeline", "export_image", "main"),
     ("Next preview mode", "Draw the pictures by kitty graphics, sixel, half-blocks or text", "preview_mode", "main"),
     ("Bigger pictures", "Give the pictures a row more", "grow(1)", "main"),
     ("Smaller pictures", "Give the panes below a row more", "grow(-1)", "main"),

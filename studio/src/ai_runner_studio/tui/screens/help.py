@@ -21,6 +21,7 @@ _KEYS = (
         ("i", "another input: file, webcam, pattern, URL, sample"),
         ("n", "frames by a local relay, as in production, or not"),
         ("e", "the latest error with its full traceback"),
+        ("x", "the production image: its plan, then build and proof"),
         ("q", "quit; ctrl+c does too"),
     )),
     ("The screen", (

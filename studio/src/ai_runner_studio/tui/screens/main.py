@@ -50,6 +50,7 @@ class MainScreen(ReloadVerbs):
         Binding("n", "route", "Route", tooltip="Frames by a local relay, there and back, or directly"),
         Binding("p", "preview_mode", "Preview", tooltip="Draw the pictures in the next way the terminal can do"),
         Binding("e", "error_detail", "Error", tooltip="The error with its full traceback"),
+        Binding("x", "export_image", "Export", show=False),
         Binding("l", "pane('log')", "Log", show=False),
         Binding("enter", "enter_pane", "Edit", show=False),
         Binding("plus,equals_sign", "grow(1)", "Bigger", key_display="+", show=False),
@@ -193,6 +194,11 @@ class MainScreen(ReloadVerbs):
         from .open_input import OpenInput
 
         self.app.push_screen(OpenInput(self.app.session))
+
+    def action_export_image(self) -> None:
+        from .export_image import ExportImage
+
+        self.app.push_screen(ExportImage(self.app.session))
 
     def action_preview_mode(self) -> None:
         mode = self.previews.next_mode()
