@@ -213,7 +213,7 @@ class TestPackage:
         )
         plan = exported(shop, project, TINT)
         assert [(own.name, own.role, own.generated) for own in plan.own] == [("tint", "pipeline", False)]
-        assert (plan.name, plan.version, plan.model_id) == ("tint", "1.2.0", "tint-live")
+        assert (plan.name, plan.version, plan.model_id) == ("tint-live", "1.2.0", "tint-live")
         assert (plan.command, plan.params_import) == (("tint-live",), "tint.params:P")
         assert plan.labels["org.opencontainers.image.source"] == "https://example.com/tint"
         assert plan.labels["org.opencontainers.image.description"] == "Red."

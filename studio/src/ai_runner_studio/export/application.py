@@ -68,7 +68,7 @@ def find_application(
         (found.model_id if found else "") or settings.model_id or PipelineSpec(pipeline_cls=run.pipeline_import).name
     )
     params = run.params_import or (found.params_import if found else None)
-    name = settings.name or _image_name(model_id if main.generated or not main.wheel else main.name)
+    name = settings.name or _image_name(model_id)
     made = None
     if found is None:
         made, found = make_entrypoint(

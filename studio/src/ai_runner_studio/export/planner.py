@@ -142,8 +142,9 @@ def _requirement(name: str, pins: Pins) -> Requirement | None:
 
 
 def _own(wheel: WheelFile, application: Application) -> OwnPackage:
-    roles: dict[str, Role] = {RUNNER: "runner", application.entrypoint.distribution: "entrypoint"}
+    roles: dict[str, Role] = {application.entrypoint.distribution: "entrypoint"}
     roles |= dict.fromkeys(application.pipelines, "pipeline")
+    roles[RUNNER] = "runner"
     return OwnPackage(
         name=wheel.name,
         version=wheel.version,

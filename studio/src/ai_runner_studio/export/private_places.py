@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -28,13 +29,14 @@ def _configuration(interpreter: Interpreter, project: Path) -> str:
 
     texts = [run_pip(interpreter.path, ["config", "list"], project).stdout]
     texts += [value for name, value in os.environ.items() if name.startswith(("PIP_", "UV_"))]
-    for file in (user_config_path("uv") / "uv.toml", project / "uv.toml", project / "pyproject.toml"):
+    files = [project / name for name in ("uv.toml", "pyproject.toml", "uv.lock")]
+    for file in (user_config_path("uv") / "uv.toml", *files):
         if file.is_file():
             texts.append(_index_lines(file))
     return "\n".join(texts)
 
 
 def _index_lines(file: Path) -> str:
-    """Lines of a uv configuration that name an index."""
-    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    return "\n".join(line for line in lines if "url" in line.split("=")[0] or "index" in line)
+    """Lines of a uv configuration or lock that name an index."""
+    lines = set(file.read_text(encoding="utf-8", errors="replace").splitlines())
+    return "\n".join(line for line in sorted(lines) if re.search(r"^\s*url\s*=|index|registry", line))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from ai_runner_studio.export.leaks import Leak, leak_scan
+from ai_runner_studio.export.private_places import scan_of_machine
 from ai_runner_studio.export.wheel import write_wheel
+from ai_runner_studio.interpreter import Interpreter
 
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQ\n"
 HUGGING_FACE = "hf_" + "a1B2" * 9
@@ -74,3 +77,13 @@ class TestNotFound:
     def test_places_that_every_machine_has(self, tmp_path: Path) -> None:
         (tmp_path / "a.txt").write_text("/usr/lib/python3 and /tmp")
         assert leak_scan([Path("/usr/lib/python3"), Path("/tmp")], "", {}).scan(tmp_path) == []
+
+
+def test_hosts_are_found_in_a_lock_and_in_uvs_configuration(tmp_path: Path) -> None:
+    (tmp_path / "uv.lock").write_text('[[package]]\nsource = { registry = "https://packages.corp.example/simple" }\n')
+    (tmp_path / "pyproject.toml").write_text('[[tool.uv.index]]\nname = "a"\nurl = "https://wheels.corp.example/x"\n')
+    scan = scan_of_machine(Interpreter(sys.executable, "own"), tmp_path, tmp_path / "workshop", ())
+    out = tmp_path / "context"
+    out.mkdir()
+    (out / "README.md").write_text("packages.corp.example and wheels.corp.example and example.com\n")
+    assert [leak.what for leak in scan.scan(out)] == ["the host of a package index"] * 2
