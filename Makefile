@@ -27,7 +27,7 @@ STREAMDIFFUSION = $(VENV)/streamdiffusion/.installed
 MEDIAPIPE = $(VENV)/.mediapipe
 MEDIAPIPE_ON = python_version < "3.13" and platform_machine == "x86_64" and sys_platform == "linux"
 
-.PHONY: install develop demo test lint types check format bench image-tools clean
+.PHONY: install develop demo test lint types check format bench images image-tools clean
 
 install: $(INSTALLED)
 
@@ -69,7 +69,7 @@ lint: $(DEVELOP)
 	$(BIN)/lint-imports
 
 types: $(DEVELOP)
-	$(BIN)/mypy $(ALL:%=%/src) benchmarks
+	$(BIN)/mypy $(ALL:%=%/src) benchmarks docker/context.py
 
 check: lint types test
 
@@ -83,6 +83,9 @@ image-tools:
 
 bench: $(DEVELOP)
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
+
+images: $(DEVELOP)
+	$(MAKE) -C docker live-app-noop PYTHON=$(abspath $(BIN))/python
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

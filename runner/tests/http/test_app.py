@@ -57,6 +57,12 @@ class TestOpenRoutes:
         assert (answer.status_code, answer.json()) == (200, body)
         assert answer.headers["content-type"] == "application/json"
 
+    @pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
+    def test_health_is_told_by_the_code_too(self, app: AppProcess, path: str) -> None:
+        """In the other states: `studio/tests/functional/test_shipped_probes.py`."""
+        answer = httpx.get(f"{app.url}{path}")
+        assert (answer.status_code, answer.json()) == (200, {"status": "IDLE"})
+
     @pytest.mark.parametrize(("path", "key"), [("/hardware/info", "gpu_info"), ("/hardware/stats", "gpu_stats")])
     @pytest.mark.parametrize("slash", ["", "/"])
     def test_hardware(self, app: AppProcess, path: str, key: str, slash: str) -> None:

@@ -262,14 +262,14 @@ class TestBuilds:
         began = asyncio.Event()
         context = tmp_path / "context"
         context.mkdir()
-        (context / "Dockerfile").write_text(f"FROM {BASE}\nENV A=2\nRUN echo begun; exec sleep 86399\n")
+        (context / "Dockerfile").write_text(f"FROM {BASE}\nENV A=2\nRUN true\nRUN echo begun; exec sleep 86399\n")
 
         def show(progress: BuildProgress) -> None:
             if "sleep" in progress.instruction:
                 began.set()
 
         engine = await find_builder("buildah", store.folder)
-        request = BuildRequest(context=context, local_base=True)
+        request = BuildRequest(context=context, local_base=True, no_cache=True)  # all steps in one container
         building = asyncio.create_task(ImageBuild(engine, request, ("half:1",), tmp_path / "log", show).run())
         await asyncio.wait_for(began.wait(), 120)
         while not processes_with("sleep 86399"):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from .flags import Flags, with_flags
-from .image_flags import SHARED, ImageFlags
+from .image_flags import SHARED
+from .ship_flags import ShipFlags
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ..export.image_settings import ImageSettings
     from ..export.plan import ImagePlan
     from .build_line import BuildLine
+    from .shipping import Shipping
 
 EPILOG = (
     "Flags from --offline to --dockerfile-append can be given in [tool.ai-runner-studio.image] of pyproject.toml "
@@ -28,8 +30,8 @@ EPILOG = (
 )
 
 
-@with_flags(ImageFlags)
-def command(ctx: typer.Context, flags: ImageFlags) -> None:
+@with_flags(ShipFlags)
+def command(ctx: typer.Context, flags: ShipFlags) -> None:
     """Make a production image of the pipeline, and prove that it does what an orchestrator needs.
 
     For example: ai-runner-studio export-image --pipeline-import my_pipeline:MyPipeline
@@ -39,19 +41,22 @@ def command(ctx: typer.Context, flags: ImageFlags) -> None:
 
     from ..export.image_settings import image_settings
     from ..settings_load import gather
+    from .shipping import Shipping
     from .signals import run_until_signal
 
     if flags.schema:
         _print_schema()
         return
+    terms = flags.terms(os.environ)
     before = ctx.obj.given() if isinstance(ctx.obj, Flags) else {}
     shared = {name: value for name, value in before.items() if name in SHARED} | flags.shared()
     given = gather(shared, os.environ, Path.cwd())
     settings = image_settings(given, flags.image(), os.environ)
     output = None if flags.plan or flags.output is None else Path.cwd() / flags.output
+    shipping = Shipping(terms, flags.emit_to) if terms else None
     if not flags.builds:
         with _told():
-            plan = _export(settings, output)
+            plan = _export(settings, output, shipping)
         _show_plan(flags, plan)
         return
     from ..export.image_export import find_engines
@@ -64,6 +69,7 @@ def command(ctx: typer.Context, flags: ImageFlags) -> None:
         _export(
             settings,
             output,
+            shipping,
             lambda plan, context, python: _build(flags, settings, options, engines, plan, context, python),
         )
 
@@ -87,14 +93,14 @@ def _told() -> Iterator[None]:
         raise ExportError(f"the export failed: {place}{error.strerror or error}") from error
 
 
-def _show_plan(flags: ImageFlags, plan: ImagePlan) -> None:
+def _show_plan(flags: ShipFlags, plan: ImagePlan) -> None:
     if flags.json:
         typer.echo(plan.to_json(), nl=False)
     elif flags.plan:
         typer.echo(_summary(plan))
 
 
-def _options(flags: ImageFlags, project: Path) -> ExportOptions:
+def _options(flags: ShipFlags, project: Path) -> ExportOptions:
     from pathlib import Path
 
     from ..export.image_export import PATTERN, SECONDS, ExportOptions
@@ -120,7 +126,7 @@ def _options(flags: ImageFlags, project: Path) -> ExportOptions:
 
 
 def _build(
-    flags: ImageFlags,
+    flags: ShipFlags,
     settings: ImageSettings,
     options: ExportOptions,
     engines: Engines,
@@ -179,9 +185,12 @@ def _summary(plan: ImagePlan) -> str:
 
 
 def _export(
-    settings: ImageSettings, output: Path | None, build: Callable[[ImagePlan, Path, str], None] | None = None
+    settings: ImageSettings,
+    output: Path | None,
+    shipping: Shipping | None,
+    build: Callable[[ImagePlan, Path, str], None] | None = None,
 ) -> ImagePlan:
-    """Plan, write the context if a folder is named, and build.
+    """Plan, write the context if a folder is named, build, and make the files that have the image run.
 
     `build`: gets the plan, the folder of its context, and the project's Python.
 
@@ -198,10 +207,14 @@ def _export(
 
     if output:
         check_output(output)
+    if shipping:
+        shipping.check_folder()
     run = settings.run
     interpreter = check_interpreter(find_interpreter(run.python, run.project, run.python_configured), run.project)
     with tempfile.TemporaryDirectory(prefix="ai-runner-export-") as workshop:
         draft = make_plan(settings, interpreter, Path(workshop), output, _tell)
+        if shipping:
+            shipping.make(draft.plan)
         context = output or (Path(workshop) / "context" if build else None)
         if context:
             scan = scan_of_machine(interpreter, run.project, Path(workshop), settings.allow)
@@ -217,6 +230,8 @@ def _export(
             )
         if context and build is not None:
             build(draft.plan, context, interpreter.path)
+    if shipping:
+        shipping.hand_out(_tell)
     return draft.plan
 
 

@@ -86,7 +86,7 @@ class ImageFlags(CommandFlags):
     build: Annotated[
         bool | None,
         typer.Option(
-            "--build/--no-build", help="Build the image; so it is unless --output or --plan are all there is."
+            "--build/--no-build", help="Build the image; so it is unless --output, --emit or --plan are all there is."
         ),
     ] = None
     builder: Annotated[
@@ -143,4 +143,5 @@ class ImageFlags(CommandFlags):
         if self.plan or self.build is not None:
             return bool(self.build and not self.plan)
         given = self.given()
-        return any(given.get(name) is not None for name in _BUILD) or not (self.plan or self.json or self.output)
+        asks_for_less = given.keys() & {"json", "output", "emit"}
+        return any(given.get(name) is not None for name in _BUILD) or not asks_for_less

@@ -20,6 +20,7 @@ from .build_progress import BuildLog, BuildProgress
 from .engine import BuildRequest, Engine
 
 END_LIMIT_S = 10.0  # for a builder that was told to stop
+_LOCK_LOOK_S = 0.2
 _TAIL_LINES = 200  # of the log, kept to explain a failure
 # distribution/reference: [registry[:port]/]path[:tag]
 _TAG = re.compile(
@@ -93,21 +94,26 @@ class ImageBuild:
             id_file = Path(folder) / "id"
             command = self._engine.build_command(self._request, id_file)
             shown = shlex.join(part for part in command if part not in ("--iidfile", str(id_file)))
-            before = await self._engine.working_containers()
-            try:
-                code = await self._run(command, shown)
-            except BaseException:
-                await asyncio.shield(self._sweep(before))
-                raise
-            if code:
-                await self._sweep(before)
-                raise explain_build(self._reading.progress, self._tail, self._log)
+            async with _alone(self._engine.lock_file):
+                await self._build(command, shown)
             image = id_file.read_text().strip() if id_file.exists() else f"sha256:{self._reading.image}"
         for tag in self._tags:
             await self._engine.tag(image, tag)
         progress = self._reading.progress
         duration_s = time.monotonic() - began
         return BuiltImage(image, self._tags, self._engine.name, shown, duration_s, progress.steps, progress.cached)
+
+    async def _build(self, command: list[str], shown: str) -> None:
+        """Run the builder; where it does not end well, remove what it has left."""
+        before = await self._engine.working_containers()
+        try:
+            code = await self._run(command, shown)
+        except BaseException:
+            await asyncio.shield(self._sweep(before))
+            raise
+        if code:
+            await self._sweep(before)
+            raise explain_build(self._reading.progress, self._tail, self._log)
 
     async def push(self) -> None:
         """Push every tag.
@@ -142,6 +148,25 @@ class ImageBuild:
                 ours = any(one.startswith(seen) for one in image for seen in self._reading.images)
                 if container not in before and ours:
                     await self._engine.remove_working_container(container)
+
+
+@contextlib.asynccontextmanager
+async def _alone(lock_file: Path | None) -> AsyncIterator[None]:
+    """Hold the file; wait while another build does. The system lets go of it when a process ends, however it does."""
+    if lock_file is None:
+        yield
+        return
+    import fcntl
+
+    lock_file.parent.mkdir(parents=True, exist_ok=True)
+    with lock_file.open("w") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                await asyncio.sleep(_LOCK_LOOK_S)
+        yield
 
 
 @contextlib.asynccontextmanager

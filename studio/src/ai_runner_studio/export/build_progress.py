@@ -10,7 +10,6 @@ _BUILDKIT = re.compile(r"^#(\d+) \[(?:[^\]]*?\s)?(\d+)/(\d+)\] (.*)$")
 _BUILDKIT_CACHED = re.compile(r"^#(\d+) CACHED$")
 _COMMIT = re.compile(r"^(COMMIT\b|#\d+ exporting to image)")
 _IMAGE = re.compile(r"^-->(?: Using cache)? ([0-9a-f]{10,64})$")
-_ID = re.compile(r"[0-9a-f]{10,64}")
 _WHOLE_ID = re.compile(r"[0-9a-f]{64}")
 _REQUIREMENTS = re.compile(r"\breq/\d+-([\w-]+)\.txt")
 # What is in a RUN of the export's own Dockerfile -> what it does.
@@ -47,8 +46,7 @@ class BuildLog:
 
     Attributes:
         progress: the newest.
-        images: ids, or beginnings of ids, of images that steps gave or were taken from; before the first one, the
-            name of the base image.
+        images: name of the base image, and ids, or beginnings of ids, of images that steps gave or were taken from.
         image: the newest complete id that stood on a line of its own, at the end that of the image.
     """
 
@@ -65,14 +63,14 @@ class BuildLog:
         if found := _CLASSIC.match(line):
             self.progress = replace(before, step=int(found[1]), steps=int(found[2]), instruction=_one_line(found[3]))
             if found[3].upper().startswith("FROM "):
-                self.images = {found[3].split()[1]}
+                self.images.add(found[3].split()[1])
         elif found := _BUILDKIT.match(line):
             at = replace(before, step=int(found[2]), steps=int(found[3]), instruction=_one_line(found[4]))
             self._buildkit[found[1]] = self.progress = at
         elif (found := _BUILDKIT_CACHED.match(line)) and found[1] in self._buildkit:
             self.progress = replace(before, cached=before.cached + 1)
         elif found := _IMAGE.match(line):
-            self.images = {each for each in self.images if _ID.fullmatch(each)} | {found[1]}
+            self.images.add(found[1])
             self.progress = replace(before, cached=before.cached + ("Using cache" in line))
         elif _WHOLE_ID.fullmatch(line):
             self.image = line

@@ -110,6 +110,12 @@ class ContainersStorage(Engine):
             command += ["--build-arg", argument]
         return [*command, *request.engine_args, str(request.context)]
 
+    @property
+    def lock_file(self) -> Path | None:
+        from platformdirs import user_state_path
+
+        return (self._store.folder or user_state_path("ai-runner-studio", appauthor=False)) / "build.lock"
+
     def _isolation(self, request: BuildRequest) -> list[str]:
         """Steps run in containers where that can be, else behind a chroot, which has this machine's network."""
         if any(argument.startswith("--isolation") for argument in request.engine_args):

@@ -80,6 +80,11 @@ class Engine(ABC):
         """The complete push command."""
         return [*self.program, "push", name]
 
+    @property
+    def lock_file(self) -> Path | None:
+        """File that one build at a time holds, so that what a failed one leaves is known as its own; None: no need."""
+        return None
+
     async def working_containers(self) -> dict[str, tuple[str, str]]:
         """What builds use now, or have left when they were killed: container's id -> its image's id and name."""
         return {}

@@ -47,14 +47,11 @@ class TestProgress:
             log.read(line)
         assert log.progress.cached == 1
 
-    def test_images_of_steps_are_remembered_and_before_them_the_base(self) -> None:
+    def test_images_of_steps_are_remembered_and_the_base(self) -> None:
         log = BuildLog()
-        log.read("STEP 1/3: FROM localhost/base:1")
-        assert log.images == {"localhost/base:1"}
         for line in BUILDAH.splitlines():
             log.read(line)
-        assert "745f2c46a74" in log.images
-        assert "localhost/base:1" not in log.images
+        assert {"localhost/base:1", "745f2c46a74", "10c096a084f"} <= log.images
         assert log.image.startswith("10c096a084ff")
 
     @pytest.mark.parametrize(
