@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -57,6 +58,8 @@ def raw_frame(seq: int, width: int = 512, height: int = 512, fps: int = 30) -> R
 def nothing_left() -> Iterator[None]:
     """Fail if the test leaves a process or a shared-memory segment of its own behind."""
     segments_before = segments()
+    _others.clear()
+    _others.update(psutil.Process().children(recursive=True))  # of fixtures that other tests share
     yield
     deadline = time.monotonic() + 5
     while (left := children()) and time.monotonic() < deadline:
@@ -66,10 +69,13 @@ def nothing_left() -> Iterator[None]:
     assert segments() - segments_before == set()
 
 
+_others: set[psutil.Process] = set()
+
+
 def children() -> list[str]:
-    """Processes below this one that are alive, but for multiprocessing's own resource tracker."""
+    """Processes that the test has started and that are alive, but for multiprocessing's own resource tracker."""
     alive = []
-    for child in psutil.Process().children(recursive=True):
+    for child in set(psutil.Process().children(recursive=True)) - _others:
         try:
             command = " ".join(child.cmdline())
             if child.status() != psutil.STATUS_ZOMBIE and "resource_tracker" not in command:
@@ -80,10 +86,8 @@ def children() -> list[str]:
 
 
 def segments() -> set[str]:
-    """Shared memory that has a name in a file system, or is held open by this process."""
-    ours = ("ai-runner", "psm_", "mp-")  # the last two are multiprocessing's
-    names = os.listdir("/dev/shm") if os.path.isdir("/dev/shm") else []
-    named = {f"/dev/shm/{name}" for name in names if name.startswith(ours)}
+    """Shared memory that has a name in the temporary folder, or is held open by this process."""
+    named = {str(path) for path in Path(tempfile.gettempdir()).glob("ai-runner-segment-*")}
     held = set()
     for descriptor in os.listdir("/proc/self/fd"):
         try:

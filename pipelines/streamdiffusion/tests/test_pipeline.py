@@ -171,6 +171,7 @@ class TestReloads:
             assert "the ones before stay in force" in record.message
             assert str(broken) in record.message
             assert record.report_error  # type: ignore[attr-defined]
+            assert pipeline.params_in_force().model_id == str(models.sd)
             await put(pipeline, pictures)
             await pipeline.flush()
             after = given(pipeline)

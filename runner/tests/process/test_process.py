@@ -152,6 +152,14 @@ class TestFrames:
             await child.process.drain(5.0)
             assert [frame.seq for frame, _, _ in child.frames] == list(range(10))
 
+    async def test_outputs_beyond_the_number_of_inputs_are_waited_for_at_the_end(self, write: WriteModule) -> None:
+        write("five_a", "def five(frame):\n    return frame.repeat(5, 1, 1, 1)\n")
+        async with running("five_a:five") as child:
+            for seq in range(4):
+                await child.process.send(raw_frame(seq * 10), "r1")
+            await child.process.drain(5.0)
+            assert len(child.frames) == 20
+
     async def test_a_host_that_holds_its_outputs_holds_the_input_too(self) -> None:
         async with running(noop()) as child:
             child.hold = True

@@ -267,6 +267,10 @@ class ComfyUI(Pipeline):
         await trial
         return None
 
+    def params_in_force(self) -> ComfyUIParams:
+        """Those of the workflow that serves: after another one has failed, the ones before."""
+        return self._params
+
     async def _adopt_tried(self, client: ComfyClient, change: Change) -> None:
         try:
             assert self._transport is not None

@@ -87,6 +87,10 @@ class StreamDiffusion(Pipeline):
             await self._in_loader(lambda: _check(new))
         return asyncio.create_task(self._reload(new))
 
+    def params_in_force(self) -> StreamDiffusionParams:
+        """Those of the model that serves: after a reload that failed, the ones before."""
+        return self._serving().params
+
     async def stop(self) -> None:
         for pool in (self._worker, self._loader):
             pool.shutdown(wait=False, cancel_futures=True)

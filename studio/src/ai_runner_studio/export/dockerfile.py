@@ -19,9 +19,7 @@ from .plan import ImagePlan, Layer
 
 _EARLY = ("LANG", "PYTHONUNBUFFERED")  # what the steps of the build need too
 # `python3` of the virtual environment; PORT may be another one when the container is started.
-_PROBE = (
-    "import os,urllib.request as u;u.urlopen('http://127.0.0.1:%s/health'%os.environ.get('PORT','{port}'),timeout=3)"
-)
+_PROBE = "import os,urllib.request as u;u.urlopen('http://127.0.0.1:%s/health/live'%os.environ.get('PORT','{port}'),timeout=3)"
 _UV = (
     "UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_NO_CACHE=1 UV_NO_CONFIG=1 UV_PYTHON_DOWNLOADS=never UV_HTTP_TIMEOUT=300"
 )

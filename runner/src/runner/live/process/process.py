@@ -55,6 +55,7 @@ from .ring import FrameRing
 TERM_GRACE_S = 3.0  # from the request to stop to SIGKILL (contract part 6)
 KILL_GRACE_S = 2.0
 PARAMS_TIMEOUT_S = 10.0
+ANSWERED_QUIET_S = 0.1  # after the last output, once there are as many as inputs
 RECENT_LOG_LINES = 50
 
 
@@ -266,20 +267,22 @@ class PipelineProcess:
     async def drain(self, quiet_s: float) -> None:
         """No more input: wait until everything that will come out has come out.
 
-        How much that is only the pipeline knows; it is taken to be done once every input has an
-        output, or when it has been asked to flush and nothing has come for `quiet_s` or ten of its
-        recent intervals.
+        How much that is only the pipeline knows. It has been asked to flush; it is taken to be done when nothing
+        has come for `quiet_s` or ten of its recent intervals, and sooner if every input has an output: those of a
+        pipeline that gives several for each follow one another at once.
         """
         await self._first_of(self._idle)
         self._channel.send(StreamDrained())
         await self._first_of(self._flushed)
         last, since, interval = self.frames_received, time.monotonic(), 0.0
-        while self.exit is None and self.frames_received < self.frames_sent:
+        while self.exit is None:
             await asyncio.sleep(0.01)
             now = time.monotonic()
             if self.frames_received != last:
                 last, since, interval = self.frames_received, now, now - since
-            elif now - since > max(quiet_s, 10 * interval):
+                continue
+            answered = self.frames_received >= self.frames_sent
+            if now - since > (min(quiet_s, ANSWERED_QUIET_S) if answered else max(quiet_s, 10 * interval)):
                 break
 
     def _took_input(self, message: FrameTaken) -> None:

@@ -56,7 +56,7 @@ class Watchdog:
             return
         self._told.add("place")
         place = _users_place(await revision.process.dump_stacks())
-        self._tell(revision, "told", f"{what}{place}. Saving the file replaces the process")
+        self._tell(revision, "told", f"{what}{place}")
 
     def _tell(self, revision: Revision, thing: str, message: str) -> None:
         if thing not in self._told:
