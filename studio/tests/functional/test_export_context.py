@@ -507,10 +507,6 @@ class TestBadInput:
         bare = str(tmp_path / "bare")
         self.refused(shop, project, LOOSE, "has no ai-runner-base", "pip install", "--python", bare, code=2)
 
-    def test_nothing_was_asked_for(self, shop: Workshop, tmp_path: Path) -> None:
-        done = shop.export(tmp_path, LOOSE)
-        assert (done.returncode, "--output DIR" in done.stderr) == (2, True)
-
     def test_a_disk_that_is_full(self, shop: Workshop, tmp_path: Path) -> None:
         small = tmp_path / "small"
         small.mkdir()

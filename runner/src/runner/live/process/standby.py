@@ -15,9 +15,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from ...errors import ProcessError
 from ..events import Event, StandbyChanged
@@ -216,13 +216,11 @@ class Standby:
     async def _fork(self) -> PipelineProcess:
         assert self._template is not None
         process = self._new_process()
-        await process.connect(*await self._template.fork(verbose=self._verbose))
-        return process
+        return await _whole(process, process.connect(*await self._template.fork(verbose=self._verbose)))
 
     async def _spawn(self) -> PipelineProcess:
         process = self._new_process()
-        await process.launch()
-        return process
+        return await _whole(process, process.launch())
 
     def _new_process(self) -> PipelineProcess:
         return PipelineProcess(
@@ -282,6 +280,16 @@ class Standby:
     def _tell(self, event: StandbyChanged) -> None:
         self.told = event
         self._emit(event)
+
+
+async def _whole(process: PipelineProcess, birth: Coroutine[Any, Any, None]) -> PipelineProcess:
+    """The process once it is there; where that is cut off (a newer save came), nobody else would end it."""
+    try:
+        await birth
+    except BaseException:
+        process.kill()
+        raise
+    return process
 
 
 def _no_frame(frame: RawFrame, _request_id: str) -> None:
