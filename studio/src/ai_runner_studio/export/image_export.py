@@ -15,7 +15,7 @@ from .build import BuiltImage, ImageBuild, check_tag
 from .build_progress import BuildProgress
 from .engine import BuildRequest, Engine
 from .engines import find_builder, find_runtime
-from .target import MACHINES
+from .target import is_for_this_machine
 from .verification import Verification
 
 if TYPE_CHECKING:
@@ -95,9 +95,8 @@ async def find_engines(options: ExportOptions, target_platform: Platform) -> Eng
     builder = await find_builder(options.builder, options.store)
     if options.verify is False:
         return Engines(builder, None, "--no-verify")
-    here = platform.machine()
-    if MACHINES[target_platform] != {"arm64": "aarch64"}.get(here, here):
-        why_not = f"it is for {target_platform}, and this machine is {here}"
+    if not is_for_this_machine(target_platform):
+        why_not = f"it is for {target_platform}, and this machine is {platform.machine()}"
     else:
         try:
             return Engines(builder, await find_runtime(builder, options.store))
@@ -176,10 +175,9 @@ class ImageExport:
 
     def _build(self) -> ImageBuild:
         plan, options = self._plan, self._options
-        machine = {"arm64": "aarch64"}.get(platform.machine(), platform.machine())
         request = BuildRequest(
             context=self._context,
-            platform=None if MACHINES[plan.platform] == machine else plan.platform,
+            platform=None if is_for_this_machine(plan.platform) else plan.platform,
             no_cache=options.no_cache,
             build_args=options.build_args,
             engine_args=(*(() if plan.offline else secrets(os.environ)), *options.builder_args),

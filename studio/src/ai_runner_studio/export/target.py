@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from platform import machine
 
 from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
@@ -11,10 +12,17 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from .plan import Platform
 
 MACHINES: dict[Platform, str] = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}
+_OTHER_NAMES = {"arm64": "aarch64"}  # of the same machine, on macOS
 # glibc of Debian 12, which the default base is made of; newer wheels do not start there.
 GLIBC_MINOR = 36
 # Names that stood for manylinux versions before these had numbers.
 _OLD_NAMES = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
+
+
+def is_for_this_machine(platform: Platform) -> bool:
+    """Whether what is made for it can run here."""
+    here = machine()
+    return MACHINES[platform] == _OTHER_NAMES.get(here, here)
 
 
 @dataclass(frozen=True, slots=True)
