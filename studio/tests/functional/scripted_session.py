@@ -83,9 +83,9 @@ torch     2.13.0 (cpu)
 models    /models, not in the image
 
 layers, in the order in which they change:
-  torch           1 packages, from environment
+  torch           1 package, from environment
   dependencies   37 packages, from environment
-  runner          1 packages, from own
+  runner          1 package, from own
   application     2 packages, from own
 
 not in the image:

@@ -24,7 +24,9 @@ def summary(plan: ImagePlan) -> str:
     lines += ["", "layers, in the order in which they change:"]
     for layer in plan.layers:
         origins = sorted({one.origin for one in layer.requirements})
-        lines.append(f"  {layer.name:<14}{len(layer.requirements):>3} packages, from {', '.join(origins)}")
+        count = len(layer.requirements)
+        packages = "package" if count == 1 else "packages"
+        lines.append(f"  {layer.name:<14}{count:>3} {packages}, from {', '.join(origins)}")
     lines += ["", "own packages:"]
     for own in plan.own:
         made = ", made for the image" if own.generated else ""
