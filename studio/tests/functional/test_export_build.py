@@ -328,7 +328,8 @@ class TestWhatCannotBuild:
         monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
         with pytest.raises(EngineError, match=r"docker is installed, but no server answers .*Cannot connect"):
             await find_builder("docker")
-        assert (await find_builder(store=tmp_path / "store")).name == "podman"
+        with image_store(tmp_path / "store") as store:
+            assert (await find_builder(store=store.folder)).name == "podman"
 
     async def test_an_unknown_one(self) -> None:
         with pytest.raises(UsageError, match="'kaniko' is no builder"):
