@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
+from typing import Any
 
 import aiohttp
 import pytest
@@ -13,7 +15,7 @@ from runner.live.trickle.address import StreamAddresses
 
 from .conftest import Serve
 from .orchestrator import Orchestrator
-from .serving import Client, Served, registered, until
+from .serving import PATIENCE_S, Client, Served, registered, until
 
 
 async def _send(publisher: TricklePublisher, data: bytes) -> None:
@@ -354,6 +356,22 @@ async def test_many_sessions_leave_nothing_behind(orchestrator: Orchestrator, se
     assert not sessions._unreleased
     assert tasks[-1] <= tasks[3] + 2
     assert isinstance(served.live_runner._http[0], aiohttp.ClientSession)
+
+
+async def test_an_end_that_comes_just_as_the_pipeline_answers_is_an_end(
+    orchestrator: Orchestrator, serve: Serve, client: Client
+) -> None:
+    served = await _running(orchestrator, serve, client)
+    session = served.live_runner.sessions._current
+    assert session is not None
+    answers = served.pipeline.status
+
+    async def status() -> dict[str, Any]:
+        asyncio.get_running_loop().call_soon(partial(session.end, "just now", tell=False))
+        return await answers()
+
+    served.pipeline.status = status  # type: ignore[method-assign]
+    await asyncio.wait_for(session.wait_free(), PATIENCE_S)
 
 
 async def test_shutting_down_waits_for_nobody_for_long(

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from ..errors import AddressError, RunnerError
+from ..time_limit import time_limit
 
 if TYPE_CHECKING:
     import aiohttp
@@ -58,7 +59,8 @@ class OrchestratorClient:
         """
         for attempt in range(1, tries + 1):
             try:
-                return await asyncio.wait_for(self._once(what, method, url, headers, body), limit_s)
+                async with time_limit(limit_s):
+                    return await self._once(what, method, url, headers, body)
             except asyncio.TimeoutError:
                 failure = OrchestratorError(f"{what}: no answer from the orchestrator within {limit_s:g} s")
             except OrchestratorError as error:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from ..time_limit import time_limit
 from .client import OrchestratorClient
 from .pipeline import StreamingPipeline
 from .registration import READY, Pauses, Registration
@@ -100,7 +101,8 @@ class LiveRunner:
     async def health(self) -> str:
         """The pipeline's health, ``TIMEOUT`` if it does not tell within `HEALTH_LIMIT_S`, ``ERROR`` if it cannot."""
         try:
-            return await asyncio.wait_for(self._pipeline.health(), HEALTH_LIMIT_S)
+            async with time_limit(HEALTH_LIMIT_S):
+                return await self._pipeline.health()
         except asyncio.TimeoutError:
             return "TIMEOUT"
         except Exception as error:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import RunnerError
 from ..live.trickle.address import shown
+from ..time_limit import time_limit
 
 if TYPE_CHECKING:
     import aiohttp
@@ -53,10 +54,13 @@ class OrchestratorMessages:
     async def _read(self, subscriber: TrickleSubscriber) -> bool:
         """To the end of the channel; whether anything came."""
         came = False
-        while (message := await asyncio.wait_for(self._next(subscriber), SILENCE_S)) is not None:
+        while True:
+            async with time_limit(SILENCE_S):
+                message = await self._next(subscriber)
+            if message is None:
+                return came
             came = True
             self._take(message)
-        return came
 
     async def _next(self, subscriber: TrickleSubscriber) -> bytes | None:
         segment = await subscriber.next()

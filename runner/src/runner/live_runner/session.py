@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from ..errors import AddressError, ParamsError, RunnerError, StreamError, TrickleError
+from ..time_limit import time_limit
 from .callbacks import Channel, SessionCallbacks
 from .caller import SessionCaller, SessionError
 from .client import OrchestratorError
@@ -173,7 +174,8 @@ class Session:
         while True:
             await asyncio.sleep(self._poll_s)
             try:
-                state = (await asyncio.wait_for(self._pipeline.status(), STATUS_LIMIT_S)).get("state")
+                async with time_limit(STATUS_LIMIT_S):
+                    state = (await self._pipeline.status()).get("state")
             except Exception as error:  # whatever it is, the pipeline may be back in a moment
                 failures += 1
                 if failures >= STATUS_FAILURES:
@@ -205,7 +207,8 @@ class Session:
 
     async def _stop_stream(self) -> None:
         try:
-            await asyncio.wait_for(self._pipeline.stop_stream(), STOP_LIMIT_S)
+            async with time_limit(STOP_LIMIT_S):
+                await self._pipeline.stop_stream()
         except Exception as error:  # it ends all the same; the pipeline's own guardian sees to the rest
             logger.warning("session %s: the stream does not stop in order: %s", self.id, error or type(error).__name__)
 
@@ -217,7 +220,8 @@ class Session:
 
 async def _limited(work: Awaitable[_Done], limit_s: float, what: str) -> _Done:
     try:
-        return await asyncio.wait_for(work, limit_s)
+        async with time_limit(limit_s):
+            return await work
     except asyncio.TimeoutError:
         raise SessionError(504, f"{what}: the pipeline has not done it within {limit_s:g} s") from None
 
