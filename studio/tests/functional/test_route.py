@@ -131,6 +131,5 @@ class TestSession:
     async def test_another_input_goes_the_same_way(self, session: Session) -> None:
         await session.set_route("trickle")
         await session.set_input("pattern:64x48@24")
+        await until(session, lambda: (stream := session.snapshot.stream) and stream.source_width == 64)
         await until(session, lambda: (route := session.snapshot.metrics.route) and route.returned > 0)
-        assert session.snapshot.stream is not None
-        assert session.snapshot.stream.source_width == 64

@@ -157,7 +157,7 @@ class Standby:
     # ---- keeping one -----------------------------------------------------------------------
 
     async def _keep(self) -> None:
-        while True:
+        while not self._closed:  # a cancellation may be swallowed (see `runner.time_limit`)
             await self._wake.wait()
             self._wake.clear()
             if not self.on or not self._modules or time.monotonic() < self._retry_at:
