@@ -13,6 +13,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -157,26 +159,41 @@ def run_pip(
 
 
 def _communicate(command: list[str], cwd: Path, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    process = subprocess.Popen(
-        command,
-        cwd=cwd,
-        env=environ,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        start_new_session=True,  # pip starts itself again in the project's interpreter: both must end
-    )
+    process = None
     try:
+        with _signals_held_back():  # one that raises before the process has its name here would leave it running
+            process = subprocess.Popen(
+                command,
+                cwd=cwd,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                start_new_session=True,  # pip starts itself again in the project's interpreter: both must end
+            )
         stdout, stderr = process.communicate(timeout=PIP_TIMEOUT_S)
     except subprocess.TimeoutExpired as error:
         raise ExportError(f"pip gave no answer in {PIP_TIMEOUT_S:.0f} s") from error
     finally:
-        if process.returncode is None:  # no answer in time, or a signal to this process
+        if process is not None and process.returncode is None:  # no answer in time, or a signal to this process
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
     return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """What asks this process to end waits until the block is left.
+
+    What is started meanwhile inherits that; it has a session of its own, and is ended by SIGKILL alone.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _found(item: dict[str, dict[str, object]]) -> Found:
