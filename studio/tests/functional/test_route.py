@@ -133,3 +133,5 @@ class TestSession:
         await session.set_input("pattern:64x48@24")
         await until(session, lambda: (stream := session.snapshot.stream) and stream.source_width == 64)
         await until(session, lambda: (route := session.snapshot.metrics.route) and route.returned > 0)
+        assert session.snapshot.stream is not None
+        assert session.snapshot.stream.source_width == 64

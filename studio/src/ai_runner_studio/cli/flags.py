@@ -56,6 +56,15 @@ class CommandFlags:
         }
 
 
+# What more than one command takes in the same words.
+ParamsFile = Annotated[Path | None, typer.Option(metavar="FILE.json", help="Initial params as a JSON object.")]
+Python = Annotated[
+    Path | None,
+    typer.Option(metavar="PATH", help="The project's Python: an executable or a virtual environment's folder."),
+]
+Project = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder that the pipeline is imported from.")]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flags(CommandFlags):
     """What every run takes, with a screen or without."""
@@ -72,9 +81,7 @@ class Flags(CommandFlags):
         list[str] | None,
         typer.Option("--param", "-p", metavar="KEY=VALUE", help="Initial param; the value may be JSON. Repeatable."),
     ] = None
-    params_file: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Initial params as a JSON object.")] = (
-        None
-    )
+    params_file: ParamsFile = None
     input: Annotated[
         str | None,
         typer.Option(
@@ -85,13 +92,8 @@ class Flags(CommandFlags):
             autocompletion=complete_input,
         ),
     ] = None
-    python: Annotated[
-        Path | None,
-        typer.Option(metavar="PATH", help="The project's Python: an executable or a virtual environment's folder."),
-    ] = None
-    project: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder that the pipeline is imported from.")] = (
-        None
-    )
+    python: Python = None
+    project: Project = None
     loop: Annotated[bool | None, typer.Option("--loop/--no-loop", help="Begin a file again at its end.")] = None
     load_timeout: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="How long the pipeline may take to load.")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .flags import CommandFlags
+from .flags import CommandFlags, ParamsFile, Project, Python
 
 _PLATFORMS = ("linux/amd64", "linux/arm64")
 _BUILDERS = ("docker", "podman", "buildah")
@@ -35,16 +35,9 @@ class ImageFlags(CommandFlags):
         list[str] | None,
         typer.Option("--param", "-p", metavar="KEY=VALUE", help="Initial param of an entrypoint that is made."),
     ] = None
-    params_file: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Initial params as a JSON object.")] = (
-        None
-    )
-    python: Annotated[
-        Path | None,
-        typer.Option(metavar="PATH", help="The project's Python: an executable or a virtual environment's folder."),
-    ] = None
-    project: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder that the pipeline is imported from.")] = (
-        None
-    )
+    params_file: ParamsFile = None
+    python: Python = None
+    project: Project = None
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Write the build context into this folder.")
     ] = None

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import EngineError
 from .engine import BuildRequest, Engine, EngineName, call, installed
 from .runtime import ContainerRequest, Layer, Runtime
 
@@ -138,8 +137,6 @@ class Buildah(ContainersStorage):
             EngineError: there is none, or it cannot use the store.
         """
         path = installed("buildah")
-        if path is None:
-            raise EngineError("buildah is not installed")
         info = json.loads(await call([path, *store.options, "info"]))
         return cls(path, store, Kernel.here(), str(info["store"]["GraphDriverName"]))
 
@@ -164,8 +161,6 @@ class Podman(ContainersStorage, Runtime):
             EngineError: there is none, or it cannot use the store.
         """
         path = installed("podman")
-        if path is None:
-            raise EngineError("podman is not installed")
         found = cls(path, store, Kernel.here(), "")
         info: dict[str, Any] = json.loads(await found.call("info", "--format", "json"))
         found._driver = str(info["store"]["graphDriverName"])

@@ -31,8 +31,6 @@ class Docker(Runtime):
             EngineError: there is none, its server does not answer, or it cannot build with BuildKit.
         """
         path = installed("docker")
-        if path is None:
-            raise EngineError("docker is not installed")
         try:
             versions = json.loads(await call([path, "version", "--format", "{{json .}}"]))
         except (EngineError, ValueError) as error:

@@ -150,6 +150,13 @@ def last_line(text: str) -> str:
     return lines[-1] if lines else ""
 
 
-def installed(program: str) -> str | None:
-    """Path of a program, also where only root's PATH has it."""
-    return shutil.which(program) or shutil.which(program, path="/usr/local/sbin:/usr/sbin:/sbin")
+def installed(program: str) -> str:
+    """Path of a program, also where only root's PATH has it.
+
+    Raises:
+        EngineError: it is not there.
+    """
+    path = shutil.which(program) or shutil.which(program, path="/usr/local/sbin:/usr/sbin:/sbin")
+    if path is None:
+        raise EngineError(f"{program} is not installed")
+    return path

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import functools
 import logging
 import os
 import signal
@@ -563,7 +564,12 @@ class OutputRing:
 
 def _as_json(params: BaseParams) -> tuple[dict[str, Any], dict[str, Any]]:
     """Params as plain data, and the JSON schema of their class."""
-    return params.model_dump(mode="json"), type(params).model_json_schema()
+    return params.model_dump(mode="json"), _schema_of(type(params))
+
+
+@functools.lru_cache(maxsize=8)  # params may come many times a second, and the class is mostly the same
+def _schema_of(params_class: type[BaseParams]) -> dict[str, Any]:
+    return params_class.model_json_schema()
 
 
 def _user_code(load: Load) -> Sources:
