@@ -212,6 +212,17 @@ class TestServingCode:
             assert exited.restarting
             await gives(run, 10)
 
+    async def test_that_dies_is_missed_though_what_it_has_forked_lives_on(
+        self, write: WriteModule, tmp_path: Path
+    ) -> None:
+        """What is forked holds all descriptors of what forked it."""
+        dies = HEAD + "if os.fork() == 0: time.sleep(600)\n" + function(10, "if os.path.exists('die'): os._exit(4)")
+        async with streaming(write, tmp_path, dies) as run:
+            Path("die").touch()
+            assert (await run.next(ProcessExited)).reason == "exited with code 4"
+            Path("die").unlink()
+            await gives(run, 10)
+
 
 class TestStorm:
     async def test_of_saves_ends_with_the_last_one_and_never_without_a_picture(

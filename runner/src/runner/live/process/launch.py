@@ -91,18 +91,23 @@ def spawn(name: str, *, verbose: bool, template: bool = False) -> tuple[ChildHan
 
 
 class SpawnedChild:
-    """A process that `multiprocessing` has spawned."""
+    """A process that `multiprocessing` has spawned.
+
+    The sentinel of `multiprocessing` is the end of a pipe, whose other end is also held by all that the process has
+    forked: as long as one of those lives, an end of the process would not be noticed. So it is a pidfd where there is
+    one.
+    """
 
     def __init__(self, process: BaseProcess) -> None:
         self._process = process
         self.pid = process.pid or 0
-
-    @property
-    def sentinel(self) -> int:
-        return int(self._process.sentinel)
+        self._pidfd = _open_pidfd(self.pid)
+        self.sentinel: int = process.sentinel if self._pidfd is None else self._pidfd
 
     def reap(self) -> int:
-        self._process.join(1)
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+        self._process.join(1 if self._pidfd is None else None)
         code = self._process.exitcode or 0
         with suppress(ValueError):  # it has told its end, but cannot be waited for yet
             self._process.close()
@@ -129,13 +134,24 @@ class AdoptedChild:
 
 def can_adopt() -> bool:
     """Whether this process can become the parent of a grandchild; makes it so."""
-    if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
+    pidfd = _open_pidfd(os.getpid())
+    if pidfd is None:
         return False
-    try:
-        os.close(os.pidfd_open(os.getpid()))  # the kernel may be older than Python
-    except OSError:
-        return False
+    os.close(pidfd)
     return _set_subreaper(1)
+
+
+def _open_pidfd(pid: int) -> int | None:
+    """A descriptor that becomes readable when the process ends; None without such a process, or without pidfds.
+
+    Linux has them since 5.3; the kernel may be older than Python.
+    """
+    if sys.platform != "linux":
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
 
 
 def stop_adopting() -> None:
