@@ -16,6 +16,7 @@ from runner.live.events import LoadSucceeded, StandbyChanged
 from runner.live.process.memory import SystemGauge
 from runner.live.process.policy import ReloadOptions
 from runner.live.process.revision import LoadRequest
+from runner.live.process.template import Template
 
 from ..conftest import WriteModule, children
 from .guarded import Guarded, guarded
@@ -235,3 +236,45 @@ class TestKills:
             await until_standby(run, "dropped")
             await until_standby(run, "ready")
             assert serving.exit is None
+
+    @on_linux
+    @pytest.mark.parametrize("victim", [0, 1], ids=["template", "spare"])
+    async def test_of_one_of_them_are_made_good(self, write: WriteModule, victim: int) -> None:
+        write("sb_m", PIPELINE.format(value=10))
+        async with guarded("sb_m:f", options=STANDBY) as run:
+            await run.guardian.wait_serving()
+            await until_standby(run, "ready")
+            before = run.guardian.standby.pids
+            os.kill(before[victim], signal.SIGKILL)
+            await until_standby(run, "dropped")
+            await until_standby(run, "ready")
+            assert not set(before) & set(run.guardian.standby.pids)
+            assert len(run.guardian.standby.pids) == 2
+
+    @on_linux
+    async def test_of_a_template_that_has_just_forked_leaves_no_half_of_one(
+        self, write: WriteModule, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write("sb_l", PIPELINE.format(value=10))
+        fork = Template.fork
+        victims: list[int] = []
+
+        async def fork_and_die(self: Template, *, verbose: bool) -> object:
+            forked = await fork(self, verbose=verbose)
+            if not victims:
+                victims.append(self.pid)
+                self.kill()
+                while psutil.pid_exists(self.pid):
+                    await asyncio.sleep(0.001)
+            return forked
+
+        async with guarded("sb_l:f", options=STANDBY) as run:
+            await run.guardian.wait_serving()
+            ready = await until_standby(run, "ready")
+            monkeypatch.setattr(Template, "fork", fork_and_die)
+            for pid in run.guardian.standby.pids:  # so that the next failure is not the first
+                os.kill(pid, signal.SIGKILL)
+            while (told := run.guardian.standby.told) is ready or told.state != "ready" or len(children()) != 3:
+                await asyncio.sleep(0.01)
+            assert len(run.guardian.standby.pids) == 2
+            assert victims[0] not in run.guardian.standby.pids

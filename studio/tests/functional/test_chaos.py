@@ -105,6 +105,12 @@ class Chaos:
         children = psutil.Process(host.pid).children() if host is not None else []
         return [child for child in children if not _is_resource_tracker(child)]
 
+    def state(self) -> list[str]:
+        """What is there now, to be read when it is not what it should be."""
+        now = self._run.session.snapshot
+        processes = [f"{process.pid} {process.status()} {process.cmdline()}" for process in self.processes()]
+        return [str(now.standby), str(now.load), *processes, *map(str, now.logs[-40:])]
+
 
 def _is_resource_tracker(process: psutil.Process) -> bool:
     with suppress(psutil.Error):
@@ -151,7 +157,7 @@ async def test_the_picture_goes_on_and_the_last_good_save_wins(
             # Serving, template, spare.
             await run.until(lambda now: now.standby and now.standby.state == "ready" and len(chaos.processes()) == 3)
         except BaseException:
-            print(f"seed {SEED}", *chaos.told[-40:], sep="\n")
+            print(f"seed {SEED}", *chaos.told[-40:], *chaos.state(), sep="\n")
             raise
         gap.cancel()
         assert await gap < LONGEST_GAP_S

@@ -78,7 +78,7 @@ class Standby:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._failures = 0
-        self._forgotten = False  # in the middle of being made ready
+        self._drops = 0  # what is being made ready when it is dropped must not be kept
         self._retry_at = 0.0
         self._closed = False
 
@@ -113,7 +113,6 @@ class Standby:
     def forget(self) -> None:
         """What it has imported may be another version on disk by now: begin anew at the next `renew`."""
         if self.told.state in ("warming", "ready"):
-            self._forgotten = self.told.state == "warming"
             self._drop()
             self._tell(StandbyChanged(state="warming", kind=self._kind))
 
@@ -165,30 +164,38 @@ class Standby:
             if self._is_short():
                 self._drop_for_memory()
                 continue
+            drops = self._drops
             try:
                 await self._prepare()
             except (ProcessError, OSError) as error:
-                if self._forgotten:
-                    self._forgotten = False
-                    self._wake.set()
-                elif self.on:  # else it was ended on purpose meanwhile
+                if self._drops == drops:
                     self._failed(str(error))
+                else:  # whoever dropped it has told why
+                    self._wake.set()
 
     async def _prepare(self) -> None:
-        """Have a template where forking works, and a spare in any case."""
+        """Have a template where forking works, and a spare in any case.
+
+        Raises:
+            ProcessError, OSError: that did not work, or it was dropped meanwhile.
+        """
         if self._kind != "spawn" and not can_adopt():
             self._kind = "spawn"
         self._kind = self._kind or "fork"
         if self._kind == "fork" and not self._imported.issuperset(self._modules):
             await self._prepare_template()
         if self._spare is None or self._spare.exit is not None:
+            drops = self._drops
             if self.told.state != "ready":
                 self._tell(StandbyChanged(state="warming", kind=self._kind))
             spare = await (self._fork() if self._kind == "fork" else self._spawn())
+            if self._drops != drops:
+                spare.kill()
+                raise ProcessError("it was dropped meanwhile")
             self._spare = spare
             # What it imports in a fork it has already: this only runs the conversions once.
             await spare.warm(self._modules if self._kind == "spawn" else (), WARM_LIMIT_S)
-        if self._spare is not None and self._spare.exit is None and self.on:
+        if self._spare is not None and self._spare.exit is None:
             await self._tell_ready()
 
     async def _prepare_template(self) -> None:
@@ -201,17 +208,17 @@ class Standby:
             await self._template.start(ended, verbose=self._verbose)
         template = self._template
         if template is None:
-            raise ProcessError("it was given up meanwhile")
+            raise ProcessError("it was dropped meanwhile")
         preloaded = await template.preload(modules)
         if self._template is not template:
-            raise ProcessError("it was given up meanwhile")
+            raise ProcessError("it was dropped meanwhile")
         if self._spare is not None:  # forked before these imports
             self._spare.kill()
             self._spare = None
         self._imported = frozenset(modules)
         if not preloaded.forks:
-            self._kind = "spawn"
-            self._drop()
+            self._kind, self._template = "spawn", None
+            template.kill()
 
     async def _fork(self) -> PipelineProcess:
         assert self._template is not None
@@ -250,6 +257,7 @@ class Standby:
         spare, self._spare = self._spare, None
         template, self._template = self._template, None
         self._imported = frozenset()
+        self._drops += 1
         for process in (spare, template):
             if process is not None:
                 process.kill()
