@@ -22,7 +22,9 @@ from runner.live.events import (
     ProcessExited,
 )
 from runner.live.pipelines import PipelineSpec
+from runner.live.process.messages import Loaded, Message
 from runner.live.process.policy import PRODUCTION
+from runner.live.process.process import PipelineProcess
 from runner.live.process.revision import LoadRequest
 from runner.live.process.state import PipelineState
 
@@ -140,6 +142,27 @@ class TestReplace:
             assert [event.revision for event in run.events if isinstance(event, LoadSuperseded)] == [2, 3]
             await run.until(lambda: run.values and run.values[-1] == 40)
             assert set(run.values) <= {10, 40}
+
+    async def test_a_save_that_comes_just_as_the_one_before_is_loaded_supersedes_it(
+        self, write: WriteModule, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write("rep_f", add(10))
+        receive = PipelineProcess._receive
+        async with guarded("rep_f:f") as run:
+            await run.next(LoadSucceeded)
+            run.stream()
+
+            def save_when_loaded(self: PipelineProcess, message: Message) -> None:
+                receive(self, message)
+                if isinstance(message, Loaded) and run.guardian.loads.count == 2:
+                    write("rep_f", add(30))
+                    run.guardian.replace(LoadRequest("saved again"))
+
+            monkeypatch.setattr(PipelineProcess, "_receive", save_when_loaded)
+            write("rep_f", add(20))
+            run.guardian.replace(LoadRequest("saved"))
+            assert (await run.next(LoadSucceeded)).revision == 3
+            assert [event.revision for event in run.events if isinstance(event, LoadSuperseded)] == [2]
 
     async def test_while_the_source_is_held_new_code_and_new_params_show_on_the_held_frame(
         self, write: WriteModule

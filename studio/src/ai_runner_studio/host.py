@@ -12,6 +12,7 @@ from typing import Any
 from runner.live.events import Event, decode, prepare_decoding
 from runner.live.host_process import HostProcess, HostStartError
 from runner.live.run_folder import RunFolder, sweep_run_folders
+from runner.time_limit import time_limit
 
 from .errors import HostError, ParamsRefused, StudioError
 from .route import route_flags
@@ -116,7 +117,8 @@ class Host:
             answer = await self._client.post(path, json=body)
         except httpx.HTTPError as error:
             with contextlib.suppress(asyncio.TimeoutError):  # it may have ended just now: that says more
-                await asyncio.wait_for(self.exited.wait(), EXIT_TOLD_S)
+                async with time_limit(EXIT_TOLD_S):
+                    await self.exited.wait()
             what = self.exit_reason or f"does not answer ({type(error).__name__})"
             raise HostError(f"the runner host {what}", self._process.last_said) from error
         if answer.is_success:

@@ -18,6 +18,7 @@ from runner.errors import ParamsError
 from runner.live.pipelines import Pipeline
 from runner.live.pipelines.loader import parse_params
 from runner.live.trickle import VideoFrame, VideoOutput
+from runner.time_limit import time_limit
 
 from .errors import ComfyUIError, FrameTimeoutError, OutOfMemoryError, ServerError
 from .exposed import keys, with_values
@@ -212,7 +213,8 @@ class ComfyUI(Pipeline):
 
     async def _wait(self, flight: InFlight, limit_s: float) -> None:
         try:
-            await asyncio.wait_for(asyncio.shield(flight.execution.done), limit_s)
+            async with time_limit(limit_s):
+                await asyncio.shield(flight.execution.done)
         except asyncio.TimeoutError:
             raise await self._stalled(flight, limit_s) from None
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from runner.live.process.exit import describe_exit
+from runner.time_limit import time_limit
 
 from .address import ServerAddress
 from .errors import ServerStartError
@@ -90,7 +91,8 @@ class ManagedServer:
         if self._process.stdin is not None:
             self._process.stdin.close()
         with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self.exited.wait(), STOP_LIMIT_S)
+            async with time_limit(STOP_LIMIT_S):
+                await self.exited.wait()
         with suppress(ProcessLookupError):
             if not self.exited.is_set():
                 self._process.kill()

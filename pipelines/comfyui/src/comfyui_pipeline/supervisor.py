@@ -6,6 +6,8 @@ import asyncio
 import logging
 from contextlib import suppress
 
+from runner.time_limit import time_limit
+
 from .client import ComfyClient
 from .errors import ServerError, ServerStartError
 from .server import ManagedServer
@@ -96,7 +98,8 @@ class Supervisor:
     async def _say_lost(self, reason: str) -> None:
         if self._server is not None:
             with suppress(asyncio.TimeoutError):  # its sockets close a little before it is gone
-                await asyncio.wait_for(self._server.exited.wait(), 1.0)
+                async with time_limit(1.0):
+                    await self._server.exited.wait()
             if self._server.exited.is_set():
                 reason = f"ComfyUI {self._server.exit_reason}; its last lines:\n{self._server.last_said}"
         logger.error("%s", reason)

@@ -18,6 +18,8 @@ import socket
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
+from runner.time_limit import time_limit
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -71,7 +73,8 @@ async def _fetch(url: str) -> bytes:
     import aiohttp
 
     try:
-        return await asyncio.wait_for(_follow(url), TIMEOUT_S)
+        async with time_limit(TIMEOUT_S):
+            return await _follow(url)
     except asyncio.TimeoutError:
         raise ValueError(f"ip_adapter_style_image_url did not answer within {TIMEOUT_S:g} s") from None
     except (aiohttp.ClientError, OSError) as error:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ProcessError
+from ..time_limit import time_limit
 from .process.exit import describe_exit
 
 if TYPE_CHECKING:
@@ -116,7 +117,8 @@ class HostProcess:
             if cancelled:
                 raise asyncio.CancelledError
             meanwhile()
-            await asyncio.wait_for(host._answering(), START_LIMIT_S)
+            async with time_limit(START_LIMIT_S):
+                await host._answering()
         except asyncio.TimeoutError:
             await host.close()
             text = f"the runner host did not answer within {START_LIMIT_S:.0f} s"
@@ -139,7 +141,8 @@ class HostProcess:
             if not self.exited.is_set():
                 self._process.terminate()
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self.exited.wait(), limit_s)
+            async with time_limit(limit_s):
+                await self.exited.wait()
         self.kill()
         tasks = [self._waiting, self._reading, self._hearing]
         await asyncio.wait(tasks, timeout=_DRAIN_LIMIT_S)

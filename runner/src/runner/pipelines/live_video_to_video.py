@@ -20,6 +20,7 @@ from ..errors import ProcessError, RunnerError
 from ..live.host_process import HostProcess, HostStartError
 from ..live.pipelines import PipelineSpec
 from ..live.run_folder import RunFolder, sweep_run_folders
+from ..time_limit import time_limit
 from .host_client import HostClient
 
 Health = Literal["LOADING", "OK", "ERROR", "IDLE"]
@@ -218,7 +219,8 @@ class LiveVideoToVideoPipeline:
 
     async def _begin(self, body: dict[str, Any]) -> None:
         try:
-            await asyncio.wait_for(self._up.wait(), UP_LIMIT_S)
+            async with time_limit(UP_LIMIT_S):
+                await self._up.wait()
         except asyncio.TimeoutError:
             raise NotReadyError("the runner is still starting; try again in a few seconds") from None
         await self._ready_client().start(body, START_LIMIT_S)

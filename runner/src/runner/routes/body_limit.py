@@ -8,6 +8,7 @@ import time
 from fastapi import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..time_limit import time_limit
 from .answers import problem
 
 BODY_LIMIT_BYTES = 1 << 20
@@ -46,7 +47,8 @@ class BodyLimit:
                 return await receive()
             left_s = begun_s + self._limit_s - time.monotonic()
             try:
-                message = await asyncio.wait_for(receive(), max(0.0, left_s))
+                async with time_limit(max(0.0, left_s)):
+                    message = await receive()
             except asyncio.TimeoutError:
                 raise HTTPException(408, f"The body did not come within {self._limit_s:.0f} s.") from None
             taken += len(message.get("body", b""))

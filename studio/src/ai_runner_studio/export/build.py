@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from runner.time_limit import time_limit
+
 from ..errors import BuildError, EngineError, UsageError
 from .build_failure import explain_build, explain_push
 from .build_progress import BuildLog, BuildProgress
@@ -196,7 +198,8 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(process.wait(), END_LIMIT_S)
+            async with time_limit(END_LIMIT_S):
+                await process.wait()
 
 
 async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:

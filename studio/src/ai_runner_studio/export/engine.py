@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from runner.time_limit import time_limit
+
 from ..errors import EngineError
 
 EngineName = Literal["docker", "podman", "buildah"]
@@ -132,7 +134,8 @@ async def call(
     except OSError as error:
         raise EngineError(f"'{what}' cannot be started: {error.strerror}") from error
     try:
-        out, err = await asyncio.wait_for(process.communicate(), limit_s)
+        async with time_limit(limit_s):
+            out, err = await process.communicate()
     except asyncio.TimeoutError:
         raise EngineError(f"'{what}' did not answer within {limit_s:g} s") from None
     finally:

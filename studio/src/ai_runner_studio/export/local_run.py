@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.testing.probe_report import ProbeReport
+from runner.time_limit import time_limit
 
 from ..errors import ExportError
 from .engine import call
@@ -106,7 +107,8 @@ async def run_here(
             report = ProbeReport.from_json(await call(probe, limit_s=PROBE_LIMIT_S, codes=(0, 1)))
             began = time.monotonic()
             process.send_signal(signal.SIGTERM)
-            await asyncio.wait_for(process.wait(), END_LIMIT_S)
+            async with time_limit(END_LIMIT_S):
+                await process.wait()
             stop_s = time.monotonic() - began
         if report.failure:
             raise ExportError(

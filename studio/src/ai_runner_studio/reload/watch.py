@@ -17,6 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from runner.time_limit import time_limit
+
 from .dependencies import Dependencies
 from .file_system import file_system_of, file_systems
 from .fingerprint import Look
@@ -185,7 +187,8 @@ class Watcher:
     async def _sleep(self, seconds: float) -> None:
         """Sleep that `close` and a new set of files cut short."""
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), seconds)
+            async with time_limit(seconds):
+                await self._wake.wait()
 
     # looking
 

@@ -8,6 +8,8 @@ from functools import partial
 
 import torch
 
+from runner.time_limit import time_limit
+
 from ..client import ComfyClient
 from ..errors import ComfyUIError, TransportError
 from ..node_package.custom_nodes.ai_runner_live_frames import VERSION
@@ -86,7 +88,8 @@ async def _probe(client: ComfyClient, transport: SharedMemory) -> None:
     }
     execution = await client.submit(nodes, "out")
     try:
-        await asyncio.wait_for(asyncio.shield(execution.done), _PROBE_LIMIT_S)
+        async with time_limit(_PROBE_LIMIT_S):
+            await asyncio.shield(execution.done)
     except asyncio.TimeoutError:
         await client.interrupt(execution)
         raise TransportError("it is busy with something else") from None

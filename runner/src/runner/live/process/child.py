@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ParamsError, RunnerError
+from ...time_limit import time_limit
 from ..report import ErrorReport, Phase, report_exception
 from .channel import ChildChannel
 from .forking import serve_template
@@ -317,7 +318,8 @@ class PipelineChild:
 
     async def _stop_pipeline(self) -> None:
         try:
-            await asyncio.wait_for(self._pipeline.stop(), STOP_GRACE_S)
+            async with time_limit(STOP_GRACE_S):
+                await self._pipeline.stop()
         except asyncio.TimeoutError:
             logging.error("stop() of the pipeline took more than %.1f s; the process ends without it", STOP_GRACE_S)
         except Exception as error:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from ...errors import ProcessError
+from ...time_limit import time_limit
 from ..events import (
     Event,
     LoadPlan,
@@ -426,7 +427,8 @@ class Loads:
 
     async def _proven(self, revision: Revision, timeout_s: float) -> None:
         """Raises LoadError when a frame fails, asyncio.TimeoutError when none comes."""
-        await asyncio.wait_for(asyncio.shield(revision.proof), timeout_s)
+        async with time_limit(timeout_s):
+            await asyncio.shield(revision.proof)
 
     async def _first_outputs(self, revision: Revision) -> None:
         """Wait for the first outputs of a revision that had nothing to replace.
@@ -451,7 +453,8 @@ class Loads:
         lost = 0
         try:
             if self._board.request_id is not None and old.last_output_s < self._board.outputs.boundary_s:
-                await asyncio.wait_for(old.retired.wait(), RETIRE_GRACE_S)
+                async with time_limit(RETIRE_GRACE_S):
+                    await old.retired.wait()
         except asyncio.TimeoutError:
             lost = max(0, old.owed)
         self._board.outputs.switched()

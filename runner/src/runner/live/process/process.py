@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...errors import ParamsError, ProcessError
+from ...time_limit import time_limit
 from ..code.source import SourceFile
 from ..pipelines.spec import PipelineSpec
 from ..report import ErrorReport
@@ -174,7 +175,8 @@ class PipelineProcess:
         """
         self._channel.send(Warm(modules))
         with contextlib.suppress(asyncio.TimeoutError, ProcessError):
-            await asyncio.wait_for(self._first_of(self._warmed), timeout_s)
+            async with time_limit(timeout_s):
+                await self._first_of(self._warmed)
 
     @property
     def is_warm(self) -> bool:
@@ -202,7 +204,8 @@ class PipelineProcess:
         """
         assert self._ready is not None, "start() comes first"
         try:
-            return await asyncio.wait_for(asyncio.shield(self._ready), timeout_s)
+            async with time_limit(timeout_s):
+                return await asyncio.shield(self._ready)
         except asyncio.TimeoutError:
             where = await self.dump_stacks()
             raise LoadError(
@@ -351,7 +354,8 @@ class PipelineProcess:
         self._answers[number] = answer
         self._channel.send(ParamsSent(number, params))
         try:
-            await asyncio.wait_for(answer, PARAMS_TIMEOUT_S)
+            async with time_limit(PARAMS_TIMEOUT_S):
+                await answer
         except asyncio.TimeoutError:
             message = f"no answer to the params within {PARAMS_TIMEOUT_S:.0f} s: update_params is busy"
             raise ProcessError(message) from None
@@ -388,7 +392,8 @@ class PipelineProcess:
         self._patched, self._patch_number = asyncio.get_running_loop().create_future(), number
         self._channel.send(PatchCode(number))
         try:
-            answer = await asyncio.wait_for(self._patched, timeout_s)
+            async with time_limit(timeout_s):
+                answer = await self._patched
         except asyncio.TimeoutError:
             raise ProcessError(f"the pipeline did not come to take new code within {timeout_s:.0f} s") from None
         finally:
@@ -473,11 +478,13 @@ class PipelineProcess:
                 self._channel.send(Stop())
                 self._signal(signal.SIGTERM)
                 with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._exited.wait(), grace_s)
+                    async with time_limit(grace_s):
+                        await self._exited.wait()
         finally:
             self.kill()
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._exited.wait(), KILL_GRACE_S)
+            async with time_limit(KILL_GRACE_S):
+                await self._exited.wait()
         return self.exit or ProcessExit(0, "does not die (stuck in the kernel?)")
 
     def kill(self, because: str = "was stopped") -> None:

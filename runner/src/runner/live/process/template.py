@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from ...errors import ProcessError
+from ...time_limit import time_limit
 from .channel import HostChannel, pack
 from .exit import describe_exit
 from .launch import AdoptedChild, ChildHandle, Wires, close_boot, open_wires, spawn
@@ -103,7 +104,8 @@ class Template:
 
     async def _answer(self, answer: asyncio.Future[T], limit_s: float) -> T:
         try:
-            return await asyncio.wait_for(answer, limit_s)
+            async with time_limit(limit_s):
+                return await answer
         except asyncio.TimeoutError:
             raise ProcessError(f"the template did not answer within {limit_s:.0f} s") from None
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ...errors import AddressError
+from ...time_limit import time_limit
 
 if TYPE_CHECKING:
     import yarl
@@ -177,7 +178,8 @@ class StreamAddresses:
             return
         looking = asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         try:
-            found = await asyncio.wait_for(looking, _RESOLVE_LIMIT_S)
+            async with time_limit(_RESOLVE_LIMIT_S):
+                found = await looking
         except (OSError, asyncio.TimeoutError) as error:
             raise AddressError(f"the host {host} of the stream cannot be found; check its name") from error
         self.check_addresses(host, port, [str(address[0]) for *_, address in found])

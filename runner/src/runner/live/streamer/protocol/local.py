@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ....errors import SourceError
+from ....time_limit import time_limit
 from ...trickle.frame import AudioFrame, RawFrame
 from .protocol import ProtocolStatistics, SourceInfo, StreamProtocol, StreamRequest
 from .reader import SourceReader
@@ -102,7 +103,8 @@ class LocalProtocol(StreamProtocol):
 
     async def _opened_source(self, reader: SourceReader) -> Source:
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(reader.opened), _OPEN_LIMIT_S)
+            async with time_limit(_OPEN_LIMIT_S):
+                return await asyncio.wrap_future(reader.opened)
         except asyncio.TimeoutError:
             raise SourceError(
                 f"{_shown(self.request.source)} did not give a picture within {_OPEN_LIMIT_S:g} s"

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ....errors import SinkError
+from ....time_limit import time_limit
 from ...trickle.frame import AudioFrame, RawFrame
 from .outlet import Outlet
 from .protocol import Policy, ProtocolStatistics
@@ -103,6 +104,7 @@ class TrickleOutput:
 async def _finish(recorder: Recorder, limit_s: float) -> None:
     try:
         with contextlib.suppress(SinkError, asyncio.TimeoutError):  # no picture at all, or not in time
-            await asyncio.wait_for(recorder.finish(), limit_s)
+            async with time_limit(limit_s):
+                await recorder.finish()
     finally:
         await recorder.close()
