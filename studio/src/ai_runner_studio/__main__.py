@@ -28,12 +28,13 @@ def _run(arguments: list[str]) -> int:
     from .cli import failure
     from .cli.app import build
     from .errors import StudioError
+    from .interruption import Interrupted
 
     try:
         get_command(build())(arguments, prog_name="ai-runner-studio")
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else 0 if done.code is None else 1
-    except failure.Interrupted as error:
+    except Interrupted as error:
         return error.exit_code
     except KeyboardInterrupt:
         return failure.INTERRUPTED

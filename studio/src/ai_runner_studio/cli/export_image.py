@@ -83,7 +83,7 @@ def _told() -> Iterator[None]:
         Interrupted: a signal came.
     """
     from ..errors import ExportError
-    from .signals import interruptible
+    from ..interruption import interruptible
 
     try:
         with interruptible():
@@ -197,13 +197,12 @@ def _export(
     Raises:
         StudioError: it cannot be done, and nothing was written.
     """
-    import tempfile
-    from pathlib import Path
 
     from ..export.context import check_output, write_context
     from ..export.planner import make_plan
     from ..export.private_places import scan_of_machine
     from ..interpreter import check_interpreter, find_interpreter
+    from ..interruption import scratch_folder
 
     if output:
         check_output(output)
@@ -211,13 +210,13 @@ def _export(
         shipping.check_folder()
     run = settings.run
     interpreter = check_interpreter(find_interpreter(run.python, run.project, run.python_configured), run.project)
-    with tempfile.TemporaryDirectory(prefix="ai-runner-export-") as workshop:
-        draft = make_plan(settings, interpreter, Path(workshop), output, _tell)
+    with scratch_folder("ai-runner-export-") as workshop:
+        draft = make_plan(settings, interpreter, workshop, output, _tell)
         if shipping:
             shipping.make(draft.plan)
-        context = output or (Path(workshop) / "context" if build else None)
+        context = output or (workshop / "context" if build else None)
         if context:
-            scan = scan_of_machine(interpreter, run.project, Path(workshop), settings.allow)
+            scan = scan_of_machine(interpreter, run.project, workshop, settings.allow)
             write_context(draft, context, scan, _tell)
         if output:
             _tell(f"written: {output}")

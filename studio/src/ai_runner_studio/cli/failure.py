@@ -18,16 +18,6 @@ WRONG_USE = 2
 INTERRUPTED = 130
 
 
-class Interrupted(Exception):
-    """A signal ended the run. `exit_code` is the shell's usual one: 128 and the signal's number."""
-
-    def __init__(self, number: int) -> None:
-        import signal
-
-        super().__init__(signal.Signals(number).name)
-        self.exit_code = 128 + number
-
-
 def show_error(message: str, hint: str = "", stream: TextIO | None = None) -> None:
     """Write ``error: ...`` and, where there is a way out, ``hint: ...`` to stderr."""
     stream = stream or sys.stderr

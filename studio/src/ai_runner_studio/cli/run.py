@@ -54,7 +54,7 @@ def _run(settings: Settings, as_json: bool) -> int:
         Interrupted: a signal ended it.
     """
     from ..errors import StudioError
-    from .failure import Interrupted
+    from ..interruption import Interrupted
     from .progress import ProgressLine
     from .signals import run_until_signal
 

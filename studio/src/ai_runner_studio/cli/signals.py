@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from .failure import Interrupted
+from ..interruption import ENDING_SIGNALS, Interrupted
 
 T = TypeVar("T")
-
-_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # SIGHUP is not there on Windows
 
 
 def run_until_signal(main: Coroutine[Any, Any, T]) -> T:
@@ -33,10 +30,9 @@ def run_until_signal(main: Coroutine[Any, Any, T]) -> T:
             loop.remove_signal_handler(number)
             task.cancel()
 
-        for name in _NAMES:
-            number = getattr(signal, name, None)
-            # Handlers on the loop exist on Unix alone; elsewhere Ctrl-C is asyncio.run's own matter.
-            if number is not None and hasattr(loop, "add_signal_handler") and not _is_windows():
+        # Handlers on the loop exist on Unix alone; elsewhere Ctrl-C is asyncio.run's own matter.
+        if not _is_windows():
+            for number in ENDING_SIGNALS:
                 loop.add_signal_handler(number, stop, number)
         return await main
 
@@ -50,29 +46,6 @@ def run_until_signal(main: Coroutine[Any, Any, T]) -> T:
     if received:  # also when `main` took the cancellation for an orderly end, as Textual does
         raise Interrupted(received[0])
     return result
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """While it is open, Ctrl-C, SIGTERM and SIGHUP raise where the code is, so that it cleans up on its way out.
-
-    Raises:
-        Interrupted: a signal came.
-    """
-
-    def stop(number: int, _frame: object) -> None:
-        raise Interrupted(number)
-
-    before = {}
-    for name in _NAMES:
-        number = getattr(signal, name, None)
-        if number is not None:
-            before[number] = signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _is_windows() -> bool:

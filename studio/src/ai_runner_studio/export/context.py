@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from ..errors import ExportError, UsageError
+from ..interruption import scratch_folder, uninterrupted
 from .dockerfile import dockerfile
 from .leaks import LeakScan
 from .plan import ImagePlan
@@ -33,23 +33,19 @@ def write_context(draft: Draft, folder: Path, scan: LeakScan, tell: Tell) -> Non
     check_output(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        place = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    except OSError as error:
-        raise ExportError(f"{folder} cannot be written: {error.strerror or error}") from error
-    try:
-        made = place / "context"
-        _fill(draft, made, tell)
-        tell("looking for what must not go out")
-        _refuse_leaks(scan, made)
-        _settle(made)
-        _swap(made, folder, place / "before")
+        with scratch_folder(f".{folder.name}.", folder.parent) as place:
+            made = place / "context"
+            _fill(draft, made, tell)
+            tell("looking for what must not go out")
+            _refuse_leaks(scan, made)
+            _settle(made)
+            with uninterrupted():
+                _swap(made, folder, place / "before")
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise ExportError(
             f"{folder} cannot be written: {error.strerror or error}", "make room and try again" if full else ""
         ) from error
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
 
 
 def check_output(folder: Path) -> None:

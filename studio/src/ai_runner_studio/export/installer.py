@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 import zipfile
 from pathlib import Path
 
 from ..errors import ExportError
+from ..interruption import scratch_folder
 from .package_index import PackageIndex
 from .plan import Installer, Platform
 
@@ -38,12 +38,12 @@ def fetch_installer(platform: Platform, index: PackageIndex) -> tuple[Installer,
 
 
 def _download(place: Path, platform: Platform, index: PackageIndex) -> None:
-    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".uv-") as folder:
-        index.download([f"uv=={VERSION} --hash=sha256:{WHEELS[platform]}"], Path(folder))
-        wheel = next(Path(folder).glob("uv-*.whl"))
+    with scratch_folder(".uv-", place.parent) as folder:
+        index.download([f"uv=={VERSION} --hash=sha256:{WHEELS[platform]}"], folder)
+        wheel = next(folder.glob("uv-*.whl"))
         with zipfile.ZipFile(wheel) as archive:
             program = archive.read(f"uv-{VERSION}.data/scripts/uv")
-        fresh = Path(folder, "uv")
+        fresh = folder / "uv"
         fresh.write_bytes(program)
         fresh.chmod(0o755)
         fresh.replace(place)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from ..errors import ExportError
+from ..interruption import scratch_folder
 from .inventory import Installed, Inventory, canonical
 from .package_index import run_pip
 from .sources import Source, copy_sources
@@ -101,14 +101,14 @@ def build_wheel(source: OwnSource, kept: list[Source], inventory: Inventory, pyt
         ExportError: it does not build, or holds compiled code.
         OSError: its files cannot be copied.
     """
-    with tempfile.TemporaryDirectory(prefix="ai-runner-build-") as place:
-        copy, made = Path(place, "source"), Path(place, "made")
+    with scratch_folder("ai-runner-build-") as place:
+        copy, made = place / "source", place / "made"
         copy_sources(source.folder, kept, copy)
         done = _run_build(source, copy, made, inventory, python)
         wheels = list(made.glob("*.whl"))
         if done.returncode or not wheels:
             raise ExportError(
-                f"the package in {source.folder} cannot be built:\n{_tail(done.stderr or done.stdout, place)}",
+                f"the package in {source.folder} cannot be built:\n{_tail(done.stderr or done.stdout, str(place))}",
                 "`pip wheel --no-deps .` in that folder shows the same; files that the export leaves out "
                 "(weights, secrets, caches) are not there for the build either",
             )

@@ -12,13 +12,11 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ExportError
+from ..interruption import scratch_folder, uninterrupted
 from .inventory import canonical
 from .target import Target
 
@@ -62,11 +60,11 @@ class PackageIndex:
         if not lines:
             return {}
         more = ["--extra-index-url", PYTORCH_INDEX + torch_flavour] if torch_flavour else []
-        with tempfile.TemporaryDirectory(prefix="ai-runner-export-") as folder:
-            report = Path(folder, "report.json")
+        with scratch_folder("ai-runner-export-") as folder:
+            report = folder / "report.json"
             done = self._pip(
                 ["install", "--dry-run", "--ignore-installed", "--report", str(report)],
-                [*more, *self._target_flags(), "--target", folder],
+                [*more, *self._target_flags(), "--target", str(folder)],
                 lines,
             )
             if done.returncode:
@@ -98,10 +96,10 @@ class PackageIndex:
         return ["--no-deps", "--only-binary", ":all:", *version, *platforms]
 
     def _pip(self, command: list[str], flags: list[str], lines: list[str]) -> subprocess.CompletedProcess[str]:
-        with tempfile.NamedTemporaryFile("w", suffix=".txt", prefix="ai-runner-requirements-") as file:
-            file.write("\n".join(lines) + "\n")
-            file.flush()
-            wanted = ["-r", file.name] if lines else []
+        with scratch_folder("ai-runner-requirements-") as folder:
+            file = folder / "requirements.txt"
+            file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            wanted = ["-r", str(file)] if lines else []
             return run_pip(self._python, [*command, *flags, *wanted], self._project)
 
     def _failure(self, said: str) -> ExportError:
@@ -153,15 +151,15 @@ def run_pip(
     command = [sys.executable, "-m", "pip", "--python", python] if own else [python, "-m", "pip"]
     quiet = ["--disable-pip-version-check", "--no-input", "--no-color"]
     # Its temporary files too are gone, however it ends.
-    with tempfile.TemporaryDirectory(prefix="ai-runner-pip-") as scratch:
-        variables = {"PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": scratch, **(environ or {})}
+    with scratch_folder("ai-runner-pip-") as scratch:
+        variables = {"PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": str(scratch), **(environ or {})}
         return _communicate([*command, *quiet, *arguments], cwd, {**os.environ, **variables})
 
 
 def _communicate(command: list[str], cwd: Path, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
     process = None
     try:
-        with _signals_held_back():  # one that raises before the process has its name here would leave it running
+        with uninterrupted():  # one that raises before the process has its name here would leave it running
             process = subprocess.Popen(
                 command,
                 cwd=cwd,
@@ -181,19 +179,6 @@ def _communicate(command: list[str], cwd: Path, environ: dict[str, str]) -> subp
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
     return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
-
-
-@contextmanager
-def _signals_held_back() -> Iterator[None]:
-    """What asks this process to end waits until the block is left.
-
-    What is started meanwhile inherits that; it has a session of its own, and is ended by SIGKILL alone.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _found(item: dict[str, dict[str, object]]) -> Found:

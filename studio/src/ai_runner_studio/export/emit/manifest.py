@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ExportError, UsageError
+from ...interruption import uninterrupted
 
 
 class ManifestError(ExportError):
@@ -54,6 +55,7 @@ def needs(kind: str, package: str, error: ImportError) -> UsageError:
     return missing
 
 
+@uninterrupted()
 def write(manifests: list[Manifest], folder: Path) -> list[Path]:
     """Write all of them into the folder, which is made; files of these names are replaced, others stay.
 
