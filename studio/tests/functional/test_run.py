@@ -211,7 +211,7 @@ class TestInterruption:
         assert process.stderr is not None
         try:
             for line in process.stderr:
-                if line.startswith("running"):
+                if line.startswith("running") or " frames" in line:
                     break
             descendants = children(process.pid)
             process.send_signal(number)
