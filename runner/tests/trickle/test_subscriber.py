@@ -243,6 +243,22 @@ class TestWithScript:
             assert server.asked == ["GET -2", "GET 11", "GET 12", "GET 13", "GET 14"]
             assert subscriber.end_reason is EndReason.FAILED
 
+    async def test_470_again_and_again_is_no_failure_where_the_newest_counts_and_there_is_a_newer_one(self) -> None:
+        async def script(request: Exchange) -> None:
+            if request.number < 20:
+                request.answer(470, Lp_Trickle_Latest=str(request.number + 10), Lp_Trickle_Seq=request.part)
+            elif request.number == 20:
+                request.answer(200, b"newest", Lp_Trickle_Seq=request.part)
+
+        async with (
+            ScriptedServer(script) as server,
+            TrickleSubscriber(server.url, retry_delay_s=0.01, newest_counts=True) as subscriber,
+        ):
+            segment = await subscriber.next()
+            assert segment is not None
+            assert await segment.read() == b"newest"
+            assert subscriber.jumps == 19
+
     async def test_470_without_a_number_goes_to_the_live_edge(self) -> None:
         async def script(request: Exchange) -> None:
             if request.part == "-2":

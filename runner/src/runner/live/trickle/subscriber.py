@@ -150,6 +150,7 @@ class TrickleSubscriber:
         self._name = shown(url)
         self._seq = start_seq
         self._taken: int | None = None  # the newest segment that was given out
+        self._head = -1  # where the channel was when a segment was missed
         self._max_tries = max(1, max_retries)
         self._retry_delay_s, self._refresh_s, self._silence_s = retry_delay_s, refresh_s, silence_s
         self._newest_counts = newest_counts
@@ -270,6 +271,9 @@ class TrickleSubscriber:
         if self._newest_counts and self._seq > 0 and self._seq - 1 > (-1 if self._taken is None else self._taken):
             self._seq -= 1
         self.jumps += 1
+        if self._newest_counts and latest is not None and latest > self._head:
+            self._head = latest  # its publisher is faster than this side, which is no failure
+            return (-1, False) if jumped else (0, True)
         return (tries, False) if jumped else (tries + 1, tries + 1 < self._max_tries)
 
     async def _get(self) -> aiohttp.ClientResponse:
