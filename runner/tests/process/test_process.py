@@ -317,6 +317,15 @@ class TestMessages:
             assert [int(pixels[0, 0, 0]) for _, pixels, _ in child.frames] == [0, 255, 0]
 
 
+class TestStacks:
+    async def test_are_told_whole_each_time(self) -> None:
+        async with running(noop()) as child:
+            first, second = await child.process.dump_stacks(), await child.process.dump_stacks()
+            for stacks in (first, second):
+                assert stacks.count("most recent call first") > 1
+                assert "in run_forever" in stacks
+
+
 class TestParams:
     async def test_they_are_applied_or_refused_and_the_old_ones_stay(self, write: WriteModule) -> None:
         write(

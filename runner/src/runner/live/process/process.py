@@ -58,6 +58,8 @@ KILL_GRACE_S = 2.0
 PARAMS_TIMEOUT_S = 10.0
 ANSWERED_QUIET_S = 0.1  # after the last output, once there are as many as inputs
 RECENT_LOG_LINES = 50
+DUMP_LIMIT_S = 2.0  # for a process to print where its threads are
+DUMP_QUIET_S = 0.1
 
 
 class LoadError(ProcessError):
@@ -134,6 +136,7 @@ class PipelineProcess:
         self._answers: dict[int, asyncio.Future[None]] = {}
         self._applied: ParamsApplied | None = None  # the newest, and what has become of it
         self._recent: deque[str] = deque(maxlen=RECENT_LOG_LINES)
+        self._dumps: list[list[str]] = []  # each gets what is printed while somebody waits for the stacks
         self._outputs_free.set()
 
     # ---- birth -----------------------------------------------------------------------------
@@ -463,6 +466,9 @@ class PipelineProcess:
 
     def _line(self, source: str, text: str) -> None:
         self._recent.append(text)
+        if source == "stderr":
+            for lines in self._dumps:
+                lines.append(text)
         self._on_message(LogLine("ERROR" if source == "stderr" else "INFO", source, text, time.time()))
 
     # ---- death -----------------------------------------------------------------------------
@@ -503,12 +509,19 @@ class PipelineProcess:
 
     async def dump_stacks(self) -> str:
         """Have the process print where each of its threads is; the text, "" if it does not answer."""
-        before = len(self._recent)
-        marks = list(self._recent)
+        lines: list[str] = []
+        self._dumps.append(lines)
         self._signal(signal.SIGUSR1)
-        await asyncio.sleep(0.3)
-        new = [line for line in self._recent if line not in marks] if before else list(self._recent)
-        return "\n".join(new)
+        since, seen = time.monotonic(), 0
+        try:
+            while self.exit is None and time.monotonic() - since < DUMP_LIMIT_S:
+                await asyncio.sleep(DUMP_QUIET_S)
+                if lines and len(lines) == seen:  # there is no mark at its end
+                    break
+                seen = len(lines)
+        finally:
+            self._dumps = [other for other in self._dumps if other is not lines]
+        return "\n".join(lines)
 
     def _reap(self) -> None:
         """The process has ended: on the event loop, as soon as the kernel says so."""
