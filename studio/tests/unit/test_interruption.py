@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ai_runner_studio.cli.signals import run_until_signal
 from ai_runner_studio.interruption import ENDING_SIGNALS, Interrupted, interruptible, scratch_folder, uninterrupted
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
@@ -23,6 +25,14 @@ class TestInterruptible:
             signal.raise_signal(number)
         assert raised.value.exit_code == 128 + number
         assert signal.getsignal(number) is before
+
+    def test_it_holds_again_after_a_loop_that_was_run_meanwhile(self) -> None:
+        def work() -> None:
+            run_until_signal(asyncio.sleep(0))
+            signal.raise_signal(signal.SIGTERM)
+
+        with pytest.raises(Interrupted), interruptible():
+            work()
 
 
 class TestUninterrupted:

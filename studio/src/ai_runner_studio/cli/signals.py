@@ -19,6 +19,7 @@ def run_until_signal(main: Coroutine[Any, Any, T]) -> T:
         Interrupted: a signal ended it; `main` has cleaned up.
     """
     received: list[int] = []
+    before = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
 
     async def guarded() -> T:
         loop = asyncio.get_running_loop()
@@ -43,6 +44,9 @@ def run_until_signal(main: Coroutine[Any, Any, T]) -> T:
             raise
     except KeyboardInterrupt:
         received.append(signal.SIGINT)
+    finally:
+        for number, handler in before.items():  # a loop that ends leaves the system's own
+            signal.signal(number, handler)
     if received:  # also when `main` took the cancellation for an orderly end, as Textual does
         raise Interrupted(received[0])
     return result
