@@ -307,6 +307,9 @@ async def test_health_is_200_exactly_while_sessions_can_be_served(
         served.pipeline.ready = word
         assert await health() == (status, False), word
     served.pipeline.ready = "IDLE"
+    told = len(orchestrator.heartbeats)
+    # One may be under way that says the word before.
+    await until(lambda: len(orchestrator.heartbeats) > told + 1, "heartbeats say the word of now")
     await client.reserve(await registered(orchestrator))
     await client.call("start")
     # A pipeline that loads again in mid-stream comes back; ERROR ends the stream.

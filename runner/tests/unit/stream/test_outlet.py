@@ -53,7 +53,9 @@ async def test_a_server_that_takes_nothing_costs_whole_segments_and_no_memory() 
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/chan"
         async with outlet(url, options=PostOptions(buffer_bytes=1 << 16, write_limit_s=0.2)) as (made, statistics):
             await put_segments(made, 40, 10)  # 40 MB
-            assert statistics.dropped["publisher"] >= 28
+            # What the kernel's buffers have taken is lost when no answer comes.
+            while statistics.dropped["publisher"] < 28:
+                await asyncio.sleep(0.05)
             assert sum(len(data or b"") for _, data in made._items) <= (8 << 20) + 2 * len(PIECE)
 
 
