@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -38,7 +39,11 @@ def keep() -> Iterator[Keep]:
         keeper = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         keepers.append(keeper)
         assert keeper.stdout is not None
-        return keeper, [psutil.Process(int(number)) for number in keeper.stdout.readline().split()]
+        family = []
+        for number in keeper.stdout.readline().split():
+            with suppress(psutil.NoSuchProcess):  # a command that ends at once may have gone with all it has started
+                family.append(psutil.Process(int(number)))
+        return keeper, family
 
     yield start
     for keeper in keepers:

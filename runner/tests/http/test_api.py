@@ -308,7 +308,7 @@ class TestSockets:
             assert host.url == f"unix:{path}"
             assert host.client.get("/api/status").json()["pipeline"] == "noop"
             assert not psutil.Process(host.process.pid).net_connections("inet")
-            second = HostProcess(project, "--http-socket", str(path))
+            second = HostProcess(tmp_path, "--http-socket", str(path))
             assert second.ended() == 2
             assert "another host does" in second.log.read_text()
             second.close()

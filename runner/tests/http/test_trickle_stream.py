@@ -119,7 +119,7 @@ class TestVideo:
             publishing.cancel()
             await asyncio.gather(publishing, return_exceptions=True)
         assert status["media"] == {"decoder": "h264", "encoder": "libx264", "max_fps": 24.0}
-        assert "media" not in await asyncio.to_thread(host.until, lambda s: s["state"] == "OFFLINE")
+        await asyncio.to_thread(host.until, lambda s: s["state"] == "OFFLINE" and "media" not in s)
 
     async def test_thirty_a_second_become_twenty_four(self, host: HostProcess) -> None:
         async with started(host) as (session, _):

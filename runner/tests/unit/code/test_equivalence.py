@@ -39,6 +39,8 @@ SAMPLES = ("edges", "posterize", "cartoon", "flow_trails")
 SPARES = 20
 FIGURES: Counter[str] = Counter()
 
+pytestmark = pytest.mark.timeout(300)  # hundreds of edits, each looked at in processes of their own
+
 
 class Fresh:
     """Executes projects in forks of a process that has only imported libraries."""
