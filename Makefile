@@ -13,8 +13,8 @@ ALL = $(PACKAGES) $(PIPELINES)
 PIP = $(BIN)/python -m pip install -q
 TESTED = $(if $(TORCH),,-c constraints.txt)
 
-# Tests run in that many processes; most of them wait for others.
-JOBS ?= auto
+# Tests run in that many processes, one more than there are cores: most of them wait for others.
+JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 BENCHMARKS ?= frame_path pipelines media preview startup runner_start reload soak trickle
 
 # What others use on the network, for tests only: without its requirements, which clash with ours.
