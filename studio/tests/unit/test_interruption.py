@@ -51,9 +51,18 @@ class TestUninterrupted:
             work()
         assert done == ["inner", "outer"]
 
-    def test_without_a_signal_it_is_nothing(self) -> None:
-        with interruptible(), uninterrupted():
-            pass
+    def test_what_comes_after_it_raises_where_it_comes(self) -> None:
+        done = []
+
+        def work() -> None:
+            with uninterrupted():
+                done.append("in it")
+            signal.raise_signal(signal.SIGTERM)
+            done.append("not reached")
+
+        with pytest.raises(Interrupted), interruptible():
+            work()
+        assert done == ["in it"]
 
 
 class TestScratchFolder:
