@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 import yaml
 
 from ai_runner_studio.export.emit import Kind, Shipment, Terms, emit
@@ -113,28 +112,17 @@ def serving(folder: Path) -> Iterator[Probed]:
 ALL_PASS = {"startup": True, "readiness": True, "liveness": True}
 
 
-class TestProbes:
-    @pytest.fixture(scope="class")
-    def folder(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        return tmp_path_factory.mktemp("gated")
-
-    @pytest.fixture(scope="class")
-    def runner(self, folder: Path) -> Iterator[Probed]:
-        with serving(folder) as runner:
-            yield runner
-
-    def test_loading_is_alive_and_not_ready(self, runner: Probed) -> None:
+def test_only_one_that_is_idle_or_busy_is_ready(tmp_path: Path) -> None:
+    with serving(tmp_path) as runner:
         runner.until("LOADING")
         assert runner.kubernetes() == {"startup": True, "readiness": False, "liveness": True}
         assert not runner.compose()
 
-    def test_idle_is_alive_and_ready(self, runner: Probed, folder: Path) -> None:
-        (folder / "go").write_text("work")
+        (tmp_path / "go").write_text("work")
         runner.until("IDLE")
         assert runner.kubernetes() == ALL_PASS
         assert runner.compose()
 
-    def test_busy_is_alive_and_ready(self, runner: Probed) -> None:
         body = {"subscribe_url": "pattern:320x240@30", "publish_url": ""}
         assert httpx.post(f"{runner.url}/live-video-to-video", json=body, timeout=PATIENCE_S).status_code == 200
         runner.until("OK")
