@@ -39,8 +39,9 @@ def detail(answer: httpx.Response, status: int) -> Any:
     return answer.json()["detail"]
 
 
-def test_it_answers_loading_before_the_pipeline_is_ready_and_then_idle(shared: AppProcess) -> None:
-    assert shared.until("IDLE") == ["LOADING", "IDLE"]
+def test_it_answers_loading_before_the_pipeline_is_ready_and_then_idle(tmp_path: Path) -> None:
+    with serving(tmp_path, MODEL_ID="noop") as app:
+        assert app.until("IDLE") == ["LOADING", "IDLE"]
 
 
 class TestOpenRoutes:

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -35,92 +36,104 @@ main()
 LOCAL = {"subscribe_url": "pattern:320x240@30", "publish_url": ""}
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("project")
-    (folder / "effects.py").write_text(EFFECTS)
-    return folder
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "effects.py").write_text(EFFECTS)
+    return tmp_path
 
 
-@pytest.fixture(scope="module")
-def shared(project: Path) -> Iterator[AppProcess]:
-    """A server whose pipeline is named by import, and whose streams are local; its last test ends it."""
-    environ = {"PIPELINE_IMPORT": "effects:stuck", "MODEL_ID": "my-model", "STREAM_PROTOCOL": "local"}
-    with serving(project, "-c", HASTY, **environ, LOG_FORMAT="json") as app:
+@contextmanager
+def loaded(project: Path, *command: str, pipeline: str = "effects:effect", **environ: str) -> Iterator[AppProcess]:
+    """A server whose pipeline is named by import, whose streams are local, and which is ready for one."""
+    names = {"PIPELINE_IMPORT": pipeline, "MODEL_ID": "my-model", "STREAM_PROTOCOL": "local"}
+    with serving(project, *command, **names, **environ) as app:
+        app.until("IDLE")
         yield app
 
 
-class TestOneServer:
-    """In this order: each goes on where the one before has ended."""
-
-    def test_a_pipeline_named_by_import_has_the_model_id(self, shared: AppProcess) -> None:
-        shared.until("IDLE")
-        assert shared.client.get("/version").json()["model_id"] == "my-model"
-        assert shared.start(**LOCAL, model_id="stuck").status_code == 400
-
-    def test_health_is_not_idle_between_the_start_and_the_end_of_a_stream(self, shared: AppProcess) -> None:
-        assert shared.start(**LOCAL, model_id="my-model").json() == {
+def test_a_pipeline_named_by_import_has_the_model_id(project: Path) -> None:
+    with loaded(project) as app:
+        assert app.client.get("/version").json()["model_id"] == "my-model"
+        assert app.start(**LOCAL, model_id="stuck").status_code == 400
+        assert app.start(**LOCAL, model_id="my-model").json() == {
             "subscribe_url": "", "publish_url": "", "control_url": "", "events_url": "",
             "request_id": "", "manifest_id": "",
         }  # fmt: skip
-        assert {shared.health() for _ in range(30)} == {"OK"}
 
-    def test_of_two_starts_at_once_both_are_begun_one_after_the_other(self, shared: AppProcess) -> None:
-        before = float(shared.metric("ai_runner_streams_total"))
+
+def test_health_is_not_idle_between_the_start_and_the_end_of_a_stream(project: Path) -> None:
+    with loaded(project) as app:
+        assert app.start(**LOCAL).status_code == 200
+        assert {app.health() for _ in range(30)} == {"OK"}
+
+
+def test_of_two_starts_at_once_both_are_begun_one_after_the_other(project: Path) -> None:
+    with loaded(project) as app:
         with ThreadPoolExecutor(2) as both:
-            answers = list(both.map(lambda _: shared.start(**LOCAL), range(2)))
+            answers = list(both.map(lambda _: app.start(**LOCAL), range(2)))
         assert [answer.status_code for answer in answers] == [200, 200]
-        assert float(shared.metric("ai_runner_streams_total")) == before + 2
-        assert shared.health() == "OK"
+        assert app.metric("ai_runner_streams_total") == "2.0"
+        assert app.health() == "OK"
 
-    def test_a_pipeline_that_blocks_does_not_block_health(self, shared: AppProcess) -> None:
-        assert [shared.client.get("/health", timeout=4).status_code for _ in range(5)] == [200] * 5
-        assert shared.client.get("/hardware/info", timeout=4).status_code == 200
 
-    def test_a_host_that_hangs_is_told_after_a_while_and_then_ended_by_force(self, shared: AppProcess) -> None:
-        before = shared.below()
-        shared.host().suspend()
-        answers = [shared.client.get("/health", timeout=5)]
+def test_a_pipeline_that_blocks_does_not_block_health(project: Path) -> None:
+    with loaded(project, pipeline="effects:stuck") as app:
+        assert app.start(**LOCAL).status_code == 200
+        assert [app.client.get("/health", timeout=4).status_code for _ in range(5)] == [200] * 5
+        assert app.client.get("/hardware/info", timeout=4).status_code == 200
+
+
+def test_a_host_that_hangs_is_told_after_a_while_and_then_ended_by_force(project: Path) -> None:
+    with loaded(project, "-c", HASTY) as app:
+        assert app.start(**LOCAL).status_code == 200
+        before = app.below()
+        app.host().suspend()
+        answers = [app.client.get("/health", timeout=5)]
         assert answers[0].status_code == 200  # one that is late does not count
         while answers[-1].status_code == 200:
-            answers.append(shared.client.get("/health", timeout=5))
+            answers.append(app.client.get("/health", timeout=5))
         assert answers[-1].json() == {"detail": {"msg": "Failed to retrieve pipeline status."}}
         assert answers[-1].status_code == 500
-        while (answer := shared.client.get("/health", timeout=5)).status_code != 200:
+        while (answer := app.client.get("/health", timeout=5)).status_code != 200:
             pass
         assert answer.json() == {"status": "LOADING"}
         assert gone(before)
-        shared.until("IDLE")
-        assert "has not answered for 4 s and is ended by force" in shared.said
+        app.until("IDLE")
+        assert "has not answered for 4 s and is ended by force" in app.said
 
-    def test_a_host_that_dies_is_started_again_and_nothing_of_it_is_left(self, shared: AppProcess) -> None:
-        before = shared.below()
-        assert shared.pipeline() in before
-        shared.host().send_signal(signal.SIGKILL)
-        shared.until("LOADING")
-        assert (
-            shared.client.post("/live-video-to-video", json={**LOCAL, "model_id": "no"}, timeout=9).status_code == 400
-        )
-        shared.until("IDLE")
+
+def test_a_host_that_dies_is_started_again_and_nothing_of_it_is_left(project: Path) -> None:
+    with loaded(project, LOG_FORMAT="json") as app:
+        before = app.below()
+        assert app.pipeline() in before
+        app.host().send_signal(signal.SIGKILL)
+        app.until("LOADING")
+        assert app.client.post("/live-video-to-video", json={**LOCAL, "model_id": "no"}, timeout=9).status_code == 400
+        app.until("IDLE")
         assert gone(before)
-        assert shared.metric("ai_runner_host_restarts_total") == "2.0"
-        assert '"level": "ERROR", "logger": "runner.pipelines.live_video_to_video"' in shared.said
-        assert "was killed by SIGKILL; it is started again in 0.2 s" in shared.said
+        assert app.metric("ai_runner_host_restarts_total") == "1.0"
+        assert '"level": "ERROR", "logger": "runner.pipelines.live_video_to_video"' in app.said
+        assert "was killed by SIGKILL; it is started again in 0.5 s" in app.said
 
-    def test_a_start_while_the_host_comes_up_waits_for_it(self, shared: AppProcess) -> None:
-        shared.host().send_signal(signal.SIGKILL)
-        shared.until("LOADING")
-        assert shared.start(**LOCAL).status_code == 200
-        assert shared.until("OK") in (["LOADING", "OK"], ["OK"])
 
-    def test_sigterm_ends_it_in_order_with_a_stream_that_runs(self, shared: AppProcess) -> None:
-        shared.pipeline()
-        before = shared.below()
-        shared.process.terminate()
-        assert shared.process.wait(8) == 0
+def test_a_start_while_the_host_comes_up_waits_for_it(project: Path) -> None:
+    with loaded(project) as app:
+        app.host().send_signal(signal.SIGKILL)
+        app.until("LOADING")
+        assert app.start(**LOCAL).status_code == 200
+        assert app.until("OK") in (["LOADING", "OK"], ["OK"])
+
+
+def test_sigterm_ends_it_in_order_with_a_stream_that_runs(project: Path) -> None:
+    with loaded(project) as app:
+        assert app.start(**LOCAL).status_code == 200
+        app.pipeline()
+        before = app.below()
+        app.process.terminate()
+        assert app.process.wait(8) == 0
         assert gone(before)
-        assert shared.left() == []
-        assert "Traceback" not in shared.said
+        assert app.left() == []
+        assert "Traceback" not in app.said
 
 
 def test_a_host_that_never_comes_up_ends_the_server(project: Path) -> None:
