@@ -26,7 +26,7 @@ class HostProcess:
 
     def __init__(self, folder: Path, *arguments: str, stdin: int = subprocess.DEVNULL, **environ: str) -> None:
         clean = {key: value for key, value in os.environ.items() if "_IMPORT" not in key and key != "VERBOSE_LOGGING"}
-        self.log = folder / "host.log"
+        self.log = folder / f"host-{time.monotonic_ns()}.log"  # several may run in one folder
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*COMMAND, *arguments],
