@@ -24,6 +24,22 @@ from ..conftest import WriteModule, raw_frame
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 READY_S = 60.0
+OUTERMOST = '  File "<string>", line 1 in <module>'
+# It answers the question for its stacks itself, as slowly as a machine that is busy elsewhere.
+IN_PIECES = f"""
+import signal, sys, time
+
+def tell(*_):
+    for line in ("Thread 0x1 (most recent call first):", "Current thread 0x2 (most recent call first):"):
+        print(line, file=sys.stderr)
+        time.sleep(0.3)
+    print({OUTERMOST!r}, file=sys.stderr)
+
+signal.signal(signal.SIGUSR1, tell)
+
+def f(frame):
+    return frame
+"""
 
 
 class Child:
@@ -324,6 +340,12 @@ class TestStacks:
             for stacks in (first, second):
                 assert stacks.count("most recent call first") > 1
                 assert "in run_forever" in stacks
+                assert stacks.endswith(OUTERMOST)
+
+    async def test_that_come_in_pieces_are_waited_for(self, write: WriteModule) -> None:
+        write("pieces_a", IN_PIECES)
+        async with running("pieces_a:f") as child:
+            assert (await child.process.dump_stacks()).endswith(OUTERMOST)
 
 
 class TestParams:

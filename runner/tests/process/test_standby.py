@@ -97,6 +97,7 @@ class TestReloads:
             assert process is not None
             assert psutil.Process(process.pid).ppid() == os.getpid()
             assert os.getpgid(process.pid) == process.pid
+            assert (await process.dump_stacks()).endswith('  File "<string>", line 1 in <module>')
             os.kill(process.pid, signal.SIGSEGV)
             await run.until(lambda: process.exit)
             assert process.exit is not None

@@ -59,7 +59,9 @@ PARAMS_TIMEOUT_S = 10.0
 ANSWERED_QUIET_S = 0.1  # after the last output, once there are as many as inputs
 RECENT_LOG_LINES = 50
 DUMP_LIMIT_S = 2.0  # for a process to print where its threads are
-DUMP_QUIET_S = 0.1
+_DUMP_LOOK_S = 0.02
+# Last lines of what is printed: where `multiprocessing` has a process begin, or of a stack that is too deep.
+_OUTERMOST = ('  File "<string>", line 1 in <module>', "  ...")
 
 
 class LoadError(ProcessError):
@@ -512,13 +514,10 @@ class PipelineProcess:
         lines: list[str] = []
         self._dumps.append(lines)
         self._signal(signal.SIGUSR1)
-        since, seen = time.monotonic(), 0
+        until = time.monotonic() + DUMP_LIMIT_S
         try:
-            while self.exit is None and time.monotonic() - since < DUMP_LIMIT_S:
-                await asyncio.sleep(DUMP_QUIET_S)
-                if lines and len(lines) == seen:  # there is no mark at its end
-                    break
-                seen = len(lines)
+            while self.exit is None and time.monotonic() < until and not _is_whole(lines):
+                await asyncio.sleep(_DUMP_LOOK_S)
         finally:
             self._dumps = [other for other in self._dumps if other is not lines]
         return "\n".join(lines)
@@ -560,3 +559,12 @@ class PipelineProcess:
             hint="Its last lines are in the log.",
             traceback="\n".join(exit.logs),
         )
+
+
+def _is_whole(stacks: list[str]) -> bool:
+    """Whether faulthandler has printed all there is. It writes in pieces, and no mark at the end.
+
+    The main thread, which gets the signal and so is the current one, comes last, and its outermost frame last of all.
+    """
+    heads = [index for index, line in enumerate(stacks) if line.startswith("Current thread")]
+    return bool(heads) and any(line in _OUTERMOST for line in stacks[heads[0] :])
