@@ -103,9 +103,10 @@ class EntrypointContract:
     async def _stream_comes_back(self, server: ServedProcess) -> None:
         async with self.stream(server) as stream:
             await stream.pictures_come(self.pictures)
-            # It may have reloaded itself for the params, and shown its loading picture meanwhile.
+            # These may be loading pictures, while it reloads itself for the params.
             said = await asyncio.to_thread(server.until, "OK", self.patience_s)
             assert "IDLE" not in said
+            await stream.pictures_come(len(stream.seen.pts) + self.pictures)
         assert all(later > earlier for earlier, later in pairwise(stream.seen.pts)), stream.seen.pts
         assert _errors(stream) == []
         if self.exact:
