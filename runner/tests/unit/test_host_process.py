@@ -27,6 +27,14 @@ BESIDE = """
 child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
 print(json.dumps({"revision": 1, "process": child.pid}), flush=True)
 """
+# As a process that `multiprocessing` has just spawned when the host is killed: it finds nothing to read.
+SPAWNING = """
+print("says this", file=sys.stderr, flush=True)
+ours, theirs = os.pipe()
+if os.fork() == 0:
+    os.close(theirs)
+    assert os.read(ours, 1), "ran out of input"
+"""
 
 
 class Starts:
@@ -68,6 +76,13 @@ def _sleeps(process: psutil.Process) -> bool:
 
 
 class TestStart:
+    async def test_of_one_that_is_killed_tells_nothing_of_what_it_was_spawning(self, start: Starts) -> None:
+        with pytest.raises(HostStartError) as caught:
+            await start(SPAWNING + "os.kill(os.getpid(), signal.SIGKILL)")
+        assert str(caught.value) == "the runner host was killed by SIGKILL"
+        assert caught.value.last_said == "says this"
+        assert start.lines == ["says this"]
+
     async def test_it_waits_until_the_host_listens(self, start: Starts) -> None:
         called: list[str] = []
         host = await start(

@@ -28,6 +28,7 @@ END_LIMIT_S = 5.0
 LAST_LINES = 30
 _LONGEST_LINE_BYTES = 1 << 16
 _DRAIN_LIMIT_S = 1.0  # for the last lines of a process that has ended
+_END_TOLD_S = 0.2  # between the end of a process and the news of it
 
 
 class HostStartError(ProcessError):
@@ -190,9 +191,18 @@ class HostProcess:
     async def _read_log(self) -> None:
         assert self._process.stderr is not None
         while line := await self._read_line(self._process.stderr):
+            if line.startswith(b"Traceback") and await self._was_killed():
+                return  # of a process that it was just spawning, which finds that nobody is there any more
             text = line.decode("utf-8", "replace").rstrip()
             self._last_lines.append(text)
             self._on_line(text)
+
+    async def _was_killed(self) -> bool:
+        """Whether it has just been ended by force: then it has no traceback of its own to tell."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            async with time_limit(_END_TOLD_S):
+                await self._protocol.exited.wait()
+        return self._process.returncode == -signal.SIGKILL
 
     @staticmethod
     async def _read_line(stream: asyncio.StreamReader) -> bytes:
