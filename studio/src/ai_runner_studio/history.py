@@ -228,6 +228,8 @@ class History:
             hint="It is being started again." if event.restarting else "It is not started again; save a file to try.",
             traceback="\n".join(event.logs),
         )
+        if event.restarting:  # which may take no longer than a glance, and then nothing on the screen tells of it
+            self.notice(f"the pipeline process {event.reason}; it is started again")
         self._serve(None)
         self.update(error=report, error_count=0, pipeline_pid=0)
 

@@ -148,8 +148,7 @@ class Round:
         mark = "runner.live.infer" if which == "host" else "spawn_main"
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
-            found = [child for child in psutil.Process(studio.process.pid).children(True) if mark in _command(child)]
-            if found:
+            if found := _children(studio, mark):
                 return max(found, key=lambda process: process.create_time())
             studio.read_for(0.01)
         raise AssertionError(f"no {which} process: {studio.written[-2000:]!r}")
@@ -214,6 +213,28 @@ def test_a_process_that_is_killed_at_any_moment_leaves_nothing(target: Target, n
         for done in [pool.submit(round.play) for round in rounds]:
             done.result()
     rounds[-1].run.assert_next_start_works()
+
+
+def test_a_pipeline_that_dies_before_the_studio_looks_is_told(new_run: Callable[[], Run]) -> None:
+    run = new_run()
+    words = (*WORDS, "--input", "pattern:320x240@30", "--preview", "blocks")
+    with on_terminal(*words, cwd=run.project, **run.environ) as studio:
+        wait_for(lambda: _children(studio, "runner.live.infer"))
+        studio.process.send_signal(signal.SIGSTOP)
+        wait_for(lambda: len(_children(studio, "spawn_main")) > 1)  # a standby is prepared once the pipeline serves
+        pipeline = min(_children(studio, "spawn_main"), key=lambda process: process.create_time())
+        pipeline.kill()
+        written = len(studio.written)
+        studio.process.send_signal(signal.SIGCONT)
+        assert _reads(studio, [b"SIGKILL"], written)
+        os.write(studio.terminal, b"q")
+        assert studio.wait() == 0
+        run.assert_nothing_left()
+
+
+def _children(studio: OnTerminal, mark: str) -> list[psutil.Process]:
+    """Processes below the studio with this in their command."""
+    return [child for child in psutil.Process(studio.process.pid).children(True) if mark in _command(child)]
 
 
 def test_a_host_that_was_killed_is_started_again_by_a_reload(new_run: Callable[[], Run]) -> None:

@@ -121,6 +121,12 @@ class TestServing:
         now = told(*good(1), ProcessExited(revision=1, pid=101, reason="was killed by SIGSEGV", restarting=True))
         assert (now.serving, now.pipeline_pid, outcomes(now)) == (None, 0, ["replaced"])
 
+    def test_that_it_ended_is_told_also_once_it_serves_again(self) -> None:
+        exited = ProcessExited(revision=1, pid=101, reason="was killed by SIGSEGV", restarting=True)
+        now = told(*good(1), exited, *good(2))
+        assert (now.serving, now.error) == (2, None)
+        assert now.notices == ("the pipeline process was killed by SIGSEGV; it is started again",)
+
     def test_what_is_gone_back_to_is_known_from_the_start(self) -> None:
         now = told(*good(1), *good(2), LoadStarted(revision=3, reason="back", serving=2, restores=1))
         assert (latest(now).restores, latest(now).outcome) == (1, "loading")
