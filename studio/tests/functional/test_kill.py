@@ -148,7 +148,7 @@ class Round:
         mark = "runner.live.infer" if which == "host" else "spawn_main"
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
-            if found := _children(studio, mark):
+            if found := _below(studio.process.pid, mark):
                 return max(found, key=lambda process: process.create_time())
             studio.read_for(0.01)
         raise AssertionError(f"no {which} process: {studio.written[-2000:]!r}")
@@ -219,10 +219,11 @@ def test_a_pipeline_that_dies_before_the_studio_looks_is_told(new_run: Callable[
     run = new_run()
     words = (*WORDS, "--input", "pattern:320x240@30", "--preview", "blocks")
     with on_terminal(*words, cwd=run.project, **run.environ) as studio:
-        wait_for(lambda: _children(studio, "runner.live.infer"))
+        wait_for(lambda: _below(studio.process.pid, "runner.live.infer"))
         studio.process.send_signal(signal.SIGSTOP)
-        wait_for(lambda: len(_children(studio, "spawn_main")) > 1)  # a standby is prepared once the pipeline serves
-        pipeline = min(_children(studio, "spawn_main"), key=lambda process: process.create_time())
+        # A standby is prepared once the pipeline serves.
+        wait_for(lambda: len(_below(studio.process.pid, "spawn_main")) > 1)
+        pipeline = min(_below(studio.process.pid, "spawn_main"), key=lambda process: process.create_time())
         pipeline.kill()
         written = len(studio.written)
         studio.process.send_signal(signal.SIGCONT)
@@ -232,9 +233,9 @@ def test_a_pipeline_that_dies_before_the_studio_looks_is_told(new_run: Callable[
         run.assert_nothing_left()
 
 
-def _children(studio: OnTerminal, mark: str) -> list[psutil.Process]:
-    """Processes below the studio with this in their command."""
-    return [child for child in psutil.Process(studio.process.pid).children(True) if mark in _command(child)]
+def _below(pid: int, mark: str) -> list[psutil.Process]:
+    """Processes below that one with this in their command."""
+    return [child for child in psutil.Process(pid).children(True) if mark in _command(child)]
 
 
 def test_a_host_that_was_killed_is_started_again_by_a_reload(new_run: Callable[[], Run]) -> None:
@@ -242,7 +243,7 @@ def test_a_host_that_was_killed_is_started_again_by_a_reload(new_run: Callable[[
     words = (*WORDS, "--input", "pattern:320x240@30", "--preview", "blocks")
     with on_terminal(*words, cwd=run.project, **run.environ) as studio:
         assert studio.read_until(b"ONLINE")
-        (host,) = [child for child in psutil.Process(studio.process.pid).children() if "infer" in _command(child)]
+        (host,) = _below(studio.process.pid, "runner.live.infer")
         written = len(studio.written)
         host.kill()
         assert _reads(studio, [b"SIGKILL"], written)
@@ -309,7 +310,7 @@ class TestRun:
 
     def test_a_host_that_is_killed_fails_it_with_the_reason(self, run: Run) -> None:
         with self.started(run) as process:
-            (host,) = [child for child in psutil.Process(process.pid).children() if "infer" in _command(child)]
+            (host,) = _below(process.pid, "runner.live.infer")
             host.kill()
             _, said = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 1

@@ -134,7 +134,7 @@ class EntrypointContract:
         for bad in self.bad_params:
             with pytest.raises(StreamError, match=r"refuses the stream, 400: ."):
                 asyncio.run(self._start(server, bad))
-        server.until("IDLE", self.patience_s)
+        assert "OK" not in server.until("IDLE", self.patience_s)  # LOADING, if it takes back params of a stream before
 
     async def _start(self, server: ServedProcess, params: dict[str, Any]) -> None:
         async with self.stream(server, params=params):
