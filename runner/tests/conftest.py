@@ -61,7 +61,7 @@ def nothing_left() -> Iterator[None]:
     _others.clear()
     _others.update(psutil.Process().children(recursive=True))  # of fixtures that other tests share
     yield
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while (left := children() or held_since(segments_before)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not left

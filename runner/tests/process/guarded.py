@@ -48,11 +48,14 @@ class Guarded:
 
     async def _collect(self) -> None:
         while True:
-            frame = await self.guardian.board.outputs.next()
-            self.outputs.append(replace(frame, pixels=frame.pixels[:0].copy()))
-            self.values.append(int(frame.pixels[0, 0, 0]))
-            frame.release()
-            self._there.set()
+            self._take(await self.guardian.board.outputs.next())
+
+    def _take(self, frame: RawFrame) -> None:
+        """Note a frame; keep nothing of it, since its pixels are a view of memory that has to go with its process."""
+        self.outputs.append(replace(frame, pixels=frame.pixels[:0].copy()))
+        self.values.append(int(frame.pixels[0, 0, 0]))
+        frame.release()
+        self._there.set()
 
     def stream(self, fps: float = 15.0) -> None:
         """Offer numbered frames from now on.
@@ -102,6 +105,7 @@ class Guarded:
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.guardian.close()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 from dataclasses import replace
@@ -14,6 +13,7 @@ from runner.errors import ProcessError
 from runner.live.events import (
     LoadFailed,
     LoadStarted,
+    LoadStepped,
     LoadSucceeded,
     LoadSuperseded,
     ParamsChanged,
@@ -37,6 +37,11 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 def add(value: int) -> str:
     """A pipeline that gives every pixel the same value."""
     return f"def f(frame):\n    return frame * 0 + {value} / 255\n"
+
+
+def steps(run: Guarded) -> list[tuple[int, str]]:
+    """(revision, step) of each step that a load has entered."""
+    return [(event.revision, event.step) for event in run.events if isinstance(event, LoadStepped)]
 
 
 class TestParamsInForce:
@@ -133,10 +138,12 @@ class TestReplace:
         async with guarded("rep_c:f") as run:
             await run.guardian.wait_serving()
             run.stream()
-            for value in (20, 30, 40):
-                write("rep_c", add(value))
+            for revision in (2, 3):
+                write("rep_c", "import time\nwhile True: time.sleep(0.01)\n")
                 run.guardian.replace(LoadRequest("saved"))
-                await asyncio.sleep(0.2)
+                await run.until(lambda revision=revision: (revision, "import") in steps(run))  # type: ignore[misc]
+            write("rep_c", add(40))
+            run.guardian.replace(LoadRequest("saved"))
             done = await run.next(LoadSucceeded)
             assert done.revision == 4
             assert [event.revision for event in run.events if isinstance(event, LoadSuperseded)] == [2, 3]

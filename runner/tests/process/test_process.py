@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +21,7 @@ from runner.live.process.messages import FrameFailed, LogLine, Message, OutputWa
 from runner.live.process.process import LoadError, PipelineProcess
 from runner.live.trickle import RawFrame
 
-from ..conftest import WriteModule, raw_frame
+from ..conftest import WriteModule, raw_frame, segments
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 READY_S = 60.0
@@ -68,7 +69,7 @@ class Child:
         self.exits.append(exit)
         self._there.set()
 
-    async def until(self, condition: Callable[[], object], timeout_s: float = 20.0) -> None:
+    async def until(self, condition: Callable[[], object], timeout_s: float = 60.0) -> None:
         async def wait() -> None:
             while not condition():
                 self._there.clear()
@@ -81,6 +82,13 @@ class Child:
 
     def of(self, kind: type) -> list[Message]:
         return [message for message in self.messages if isinstance(message, kind)]
+
+
+def wait_ended(process: psutil.Process, meanwhile: Callable[[], None] = lambda: time.sleep(0.01)) -> None:
+    """Wait until it has exited, whoever is to reap it."""
+    with suppress(psutil.NoSuchProcess):
+        while process.status() != psutil.STATUS_ZOMBIE:
+            meanwhile()
 
 
 @asynccontextmanager
@@ -487,10 +495,32 @@ class TestDeath:
         )
         async with running("parent_a:f") as child:
             await child.until(lambda: child.logged("pid "))
-            sleeper = int(child.logged("pid ")[0].message.split()[1])
-            assert psutil.pid_exists(sleeper)
-        await asyncio.sleep(0.1)
-        assert not psutil.pid_exists(sleeper) or psutil.Process(sleeper).status() == psutil.STATUS_ZOMBIE
+            sleeper = psutil.Process(int(child.logged("pid ")[0].message.split()[1]))
+        await asyncio.wait_for(asyncio.to_thread(wait_ended, sleeper), 60)
+
+    async def test_late_requests_to_stop_do_not_change_how_it_exits(self, write: WriteModule) -> None:
+        """Its event loop has handlers for signals, and the interpreter behind it has not."""
+        write("late_a", "def f(frame): return frame\n")
+        async with running("late_a:f") as child:
+            process = psutil.Process(child.process.pid)
+
+            asking = asyncio.create_task(asyncio.to_thread(wait_ended, process, process.terminate))
+            assert (await child.process.stop(60)).code == 0
+            await asking
+
+    async def test_memory_goes_with_the_last_frame_in_use(self, write: WriteModule) -> None:
+        write("held_a", "def f(frame): return frame\n")
+        before = segments()
+        kept: list[RawFrame] = []
+        async with running("held_a:f") as child:
+            child.process.belong_to(
+                lambda frame, _: (kept.append(frame), child._there.set()), child._message, child._exit
+            )
+            child.process.offer(raw_frame(7), "r1")
+            await child.until(lambda: kept)
+            await child.process.stop()
+            assert (kept.pop().pixels == 7).all()
+            assert segments() == before
 
     async def test_a_stopped_process_cannot_block_the_host(self) -> None:
         async with running(noop()) as child:

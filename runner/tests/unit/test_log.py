@@ -6,8 +6,8 @@ import io
 import json
 import logging
 import os
+import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -108,6 +108,11 @@ class TestLines:
         assert "ValueError: Bearer ***" in written.getvalue()
         assert "hunter2" not in written.getvalue()
 
+    def test_messages_are_masked_in_json(self, lines: Callable[[str], io.StringIO]) -> None:
+        written = lines("json")
+        logging.error("with %s", {"Authorization": "Bearer hunter2"})
+        assert json.loads(written.getvalue())["message"] == "with {'Authorization': 'Bearer ***'}"
+
     @pytest.mark.parametrize(("value", "first"), [("json", "{"), ("JSON", "{"), ("text", "2"), ("", "2")])
     def test_the_environment_says_how(
         self, lines: Callable[[Any], io.StringIO], monkeypatch: pytest.MonkeyPatch, value: str, first: str
@@ -120,28 +125,84 @@ class TestLines:
         assert stream.getvalue().startswith(first)
 
 
+NOTE = re.compile(r"^\((\d+) lines dropped: the log was not read\)$")
+
+
+def account(lines: list[str]) -> tuple[list[str], int]:
+    """The lines that were written, and how many the notes between them count as dropped."""
+    notes = [match for line in lines if (match := NOTE.match(line))]
+    return [line for line in lines if not NOTE.match(line)], sum(int(note[1]) for note in notes)
+
+
+class Pipe:
+    """A `LineWriter` on a pipe, and what came out of it."""
+
+    def __init__(self) -> None:
+        self._reading, self._writing = os.pipe()
+        self._bytes = b""
+        self.writer = LineWriter(self._writing)
+
+    def read(self) -> None:
+        self._bytes += os.read(self._reading, 65536)
+
+    def close(self) -> list[str]:
+        """All lines that it has written."""
+        taking = threading.Thread(target=self._read_all, daemon=True)
+        taking.start()
+        self.writer.close()
+        self.writer._thread.join(60)
+        os.close(self._writing)
+        taking.join(60)
+        os.close(self._reading)
+        return self._bytes.decode().splitlines()
+
+    def _read_all(self) -> None:
+        while data := os.read(self._reading, 65536):
+            self._bytes += data
+
+
 class TestLineWriter:
-    def test_a_reader_that_does_not_read_holds_nobody_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.fixture
+    def pipe(self, monkeypatch: pytest.MonkeyPatch) -> Pipe:
         monkeypatch.setattr(log, "LINES_WAITING", 100)
-        reading, writing = os.pipe()
-        with open(reading, encoding="utf-8") as reader:
-            lines = LineWriter(writing)
+        monkeypatch.setattr(log, "_LAST_LINES_LIMIT_S", 60.0)
+        return Pipe()
+
+    def test_a_reader_that_does_not_read_holds_nobody_up(self, pipe: Pipe) -> None:
+        for number in range(2000):
+            pipe.writer.write_line(f"{number} {'x' * 1000}")
+        while pipe.writer._lines.full():
+            pipe.read()
+        pipe.writer.write_line("then")
+        lines = pipe.close()
+        written, dropped = account(lines)
+        assert written[0].startswith("0 ")
+        assert NOTE.match(lines[-2])
+        assert lines[-1] == "then"
+        assert len(written) + dropped == 2001
+
+    def test_lines_dropped_last_are_counted_at_the_end(self, pipe: Pipe) -> None:
+        for number in range(2000):
+            pipe.writer.write_line(f"{number} {'x' * 1000}")
+        written, dropped = account(pipe.close())
+        assert dropped > 0
+        assert len(written) + dropped == 2000
+
+    def test_each_line_of_each_thread_is_written_in_order_or_counted(self, pipe: Pipe) -> None:
+        def write(name: str) -> None:
             for number in range(2000):
-                lines.write_line(f"{number} {'x' * 1000}")
-            got = [reader.readline() for _ in range(20)]
-            while lines._lines.full():  # until there is room again
-                time.sleep(0.001)
-            lines.write_line("then")
-            lines.write_line("last")
-            taking = threading.Thread(target=lambda: got.extend(reader.readlines()), daemon=True)
-            taking.start()
-            lines.close()
-            os.close(writing)
-            taking.join(10)
-        assert got[0].startswith("0 ")
-        assert got[-2:] == ["then\n", "last\n"]
-        left_out = int(got[-3].split()[0].removeprefix("("))
-        assert left_out + len(got) - 3 == 2000
+                pipe.writer.write_line(f"{name} {number}")
+
+        threads = [threading.Thread(target=write, args=(name,)) for name in "abcd"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        written, dropped = account(pipe.close())
+        assert len(written) + dropped == 4 * 2000
+        for name in "abcd":
+            numbers = [int(line[2:]) for line in written if line.startswith(name)]
+            assert numbers == sorted(numbers)
 
     def test_a_reader_that_has_gone_is_no_error(self) -> None:
         reading, writing = os.pipe()

@@ -15,6 +15,7 @@ import queue
 import re
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass
@@ -161,18 +162,19 @@ class LineWriter:
         """`descriptor`: a file descriptor, by default that of standard error; it stays open."""
         self._descriptor = descriptor
         self._lines: queue.Queue[str | None] = queue.Queue(LINES_WAITING)
-        self._left_out = 0
+        self._lock = threading.Lock()
+        self._dropped = 0  # lines since the newest note of them
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
     def write(self, text: str) -> int:
-        """Write this soon, or count it as left out. From any thread."""
-        note = f"({self._left_out} lines were left out: the log was not read)\n" if self._left_out else ""
-        try:
-            self._lines.put_nowait(note + text)
-            self._left_out = 0
-        except queue.Full:
-            self._left_out += 1
+        """Write this soon, or count it as dropped: a note before the next line that fits says how many. Any thread."""
+        with self._lock:
+            try:
+                self._lines.put_nowait(self._note() + text)
+                self._dropped = 0
+            except queue.Full:
+                self._dropped += 1
         return len(text)
 
     def write_line(self, line: str) -> None:
@@ -184,13 +186,21 @@ class LineWriter:
 
     def close(self) -> None:
         """Write what waits, for a second at most."""
+        until = time.monotonic() + _LAST_LINES_LIMIT_S
         with contextlib.suppress(queue.Full):
-            self._lines.put_nowait(None)
-        self._thread.join(_LAST_LINES_LIMIT_S)
+            self._lines.put(None, timeout=_LAST_LINES_LIMIT_S)
+        self._thread.join(max(0.0, until - time.monotonic()))
+
+    def _note(self) -> str:
+        return f"({self._dropped} lines dropped: the log was not read)\n" if self._dropped else ""
 
     def _run(self) -> None:
         while (text := self._lines.get()) is not None:
-            left = text.encode("utf-8", "replace")
-            with contextlib.suppress(OSError):  # nobody is there any more
-                while left:
-                    left = left[os.write(self._descriptor, left) :]
+            self._write(text)
+        self._write(self._note())
+
+    def _write(self, text: str) -> None:
+        left = text.encode("utf-8", "replace")
+        with contextlib.suppress(OSError):  # nobody is there any more
+            while left:
+                left = left[os.write(self._descriptor, left) :]

@@ -84,14 +84,32 @@ def main(boot: Boot) -> None:
     _send_logs(channel, boot.verbose)
     child = PipelineChild(channel)
     threading.Thread(target=_beat, args=(channel, child), name="heartbeat", daemon=True).start()
+    asyncio.run(_serve(child, channel))
+
+
+async def _serve(child: PipelineChild, channel: ChildChannel) -> None:
+    """Run the pipeline, then exit.
+
+    From inside the event loop: closing it restores the default action of SIGTERM, and a request to stop that arrives
+    late would kill a process that is exiting in order.
+    """
     code = 1
     try:
-        code = asyncio.run(child.run())
+        code = await child.run()
     except BaseException as error:
         channel.send(FrameFailed(report_exception(error, "process")))
+    await _cancel_other_tasks()
     # Not sys.exit: Python's and torch's own shutdown takes 0.4 s and frees nothing that the kernel does not.
     _flush_output()
     os._exit(code)
+
+
+async def _cancel_other_tasks() -> None:
+    """Give the tasks that user code has left running the chance to clean up, as `asyncio.run` does."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 def _settle_in(boot: Boot) -> None:

@@ -148,10 +148,9 @@ class ProcessGuardian:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.loads.close()
-        await self.standby.close()
         self.board.serving = self.board.candidate = None
         self.board.outputs.switched()
-        await asyncio.gather(*(process.stop() for process in self.loads.processes))
+        await asyncio.gather(self.standby.close(), *(process.stop() for process in self.loads.processes))
         self.board.outputs.clear()
 
     def kill(self) -> None:

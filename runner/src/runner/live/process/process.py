@@ -459,12 +459,15 @@ class PipelineProcess:
             self._ready.exception()  # looked at: nobody may be waiting for it
 
     def _open_output_ring(self, number: int, name: str) -> None:
+        self._close_output_ring()
+        with contextlib.suppress(FileNotFoundError):  # the process is gone already
+            self._output_ring, self._output_number = FrameRing.attach(name), number
+
+    def _close_output_ring(self) -> None:
+        """Close it and drop the reference: a frame that is still in use keeps the memory, and nothing else may."""
         if self._output_ring is not None:
             self._output_ring.close()
-        try:
-            self._output_ring, self._output_number = FrameRing.attach(name), number
-        except FileNotFoundError:
-            self._output_ring = None  # the process is gone already
+            self._output_ring = None
 
     def _line(self, source: str, text: str) -> None:
         self._recent.append(text)
@@ -539,8 +542,7 @@ class PipelineProcess:
         self.exit = ProcessExit(code, self._ended_by or describe_exit(code), tuple(self._recent))
         self._channel.close()
         self._input.close()
-        if self._output_ring is not None:
-            self._output_ring.close()
+        self._close_output_ring()
         self._settle(LoadError(self._died_loading(self.exit)))
         for answer in self._answers.values():
             if not answer.done():

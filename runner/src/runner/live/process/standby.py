@@ -81,6 +81,7 @@ class Standby:
         self._drops = 0  # what is being made ready when it is dropped must not be kept
         self._retry_at = 0.0
         self._closed = False
+        self._exits: set[asyncio.Task[None]] = set()  # of processes that were killed
 
     # ---- what the guardian calls -----------------------------------------------------------
 
@@ -122,7 +123,7 @@ class Standby:
         if spare is not None and spare.exit is None and spare.is_warm:
             return spare, self._kind
         if spare is not None:
-            spare.kill()
+            self._end(spare)
         # Taken twice in a row: a template forks another one in a moment, unless it is busy importing.
         if self.on and self.told.state == "ready" and self._template is not None:
             with contextlib.suppress(ProcessError, OSError):
@@ -139,12 +140,13 @@ class Standby:
             self._wake.set()
 
     async def close(self) -> None:
-        """End it. Safe to call twice."""
+        """End it, and wait until its processes have exited. Safe to call twice."""
         self._closed = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         self._drop()
+        await asyncio.gather(*self._exits)
         stop_adopting()
 
     def kill(self) -> None:
@@ -190,7 +192,7 @@ class Standby:
                 self._tell(StandbyChanged(state="warming", kind=self._kind))
             spare = await (self._fork() if self._kind == "fork" else self._spawn())
             if self._drops != drops:
-                spare.kill()
+                self._end(spare)
                 raise ProcessError("it was dropped meanwhile")
             self._spare = spare
             # What it imports in a fork it has already: this only runs the conversions once.
@@ -213,21 +215,30 @@ class Standby:
         if self._template is not template:
             raise ProcessError("it was dropped meanwhile")
         if self._spare is not None:  # forked before these imports
-            self._spare.kill()
+            self._end(self._spare)
             self._spare = None
         self._imported = frozenset(modules)
         if not preloaded.forks:
             self._kind, self._template = "spawn", None
-            template.kill()
+            self._end(template)
 
     async def _fork(self) -> PipelineProcess:
         assert self._template is not None
         process = self._new_process()
-        return await _whole(process, process.connect(*await self._template.fork(verbose=self._verbose)))
+        return await self._whole(process, process.connect(*await self._template.fork(verbose=self._verbose)))
 
     async def _spawn(self) -> PipelineProcess:
         process = self._new_process()
-        return await _whole(process, process.launch())
+        return await self._whole(process, process.launch())
+
+    async def _whole(self, process: PipelineProcess, birth: Coroutine[Any, Any, None]) -> PipelineProcess:
+        """The process once it is there; where that is cut off (a newer save came), nobody else would end it."""
+        try:
+            await birth
+        except BaseException:
+            self._end(process)
+            raise
+        return process
 
     def _new_process(self) -> PipelineProcess:
         return PipelineProcess(
@@ -260,7 +271,14 @@ class Standby:
         self._drops += 1
         for process in (spare, template):
             if process is not None:
-                process.kill()
+                self._end(process)
+
+    def _end(self, process: PipelineProcess | Template) -> None:
+        """Kill it at once; `close` waits for its exit."""
+        process.kill()
+        exit = asyncio.create_task(_exit_of(process))
+        self._exits.add(exit)
+        exit.add_done_callback(self._exits.discard)
 
     def _is_short(self) -> bool:
         return self._gauge.free_ram() < self._reserve_bytes + (self._needs_bytes() if self._spare is None else 0)
@@ -290,14 +308,8 @@ class Standby:
         self._emit(event)
 
 
-async def _whole(process: PipelineProcess, birth: Coroutine[Any, Any, None]) -> PipelineProcess:
-    """The process once it is there; where that is cut off (a newer save came), nobody else would end it."""
-    try:
-        await birth
-    except BaseException:
-        process.kill()
-        raise
-    return process
+async def _exit_of(process: PipelineProcess | Template) -> None:
+    await process.stop()
 
 
 def _no_frame(frame: RawFrame, _request_id: str) -> None:

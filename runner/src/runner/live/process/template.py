@@ -19,6 +19,7 @@ from .exit import describe_exit
 from .launch import AdoptedChild, ChildHandle, Wires, close_boot, open_wires, spawn
 from .lines import follow_lines
 from .messages import Fork, Forked, Message, Preload, Preloaded
+from .process import KILL_GRACE_S
 
 FORK_LIMIT_S = 5.0
 IMPORT_LIMIT_S = 300.0
@@ -43,6 +44,7 @@ class Template:
         self._preloaded: asyncio.Future[Preloaded] | None = None
         self._forks: deque[asyncio.Future[Forked]] = deque()  # asked for and not answered yet, in that order
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._exited = asyncio.Event()
 
     async def start(self, on_exit: Callable[[str], None], *, verbose: bool) -> None:
         """Spawn it.
@@ -121,6 +123,14 @@ class Template:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
 
+    async def stop(self) -> None:
+        """End it at once, and wait until it has exited; never fails, never hangs."""
+        self.kill()
+        if self._handle is not None:
+            with contextlib.suppress(asyncio.TimeoutError):
+                async with time_limit(KILL_GRACE_S):
+                    await self._exited.wait()
+
     def _reap(self) -> None:
         assert self._handle is not None
         asyncio.get_running_loop().remove_reader(self._handle.sentinel)
@@ -128,6 +138,7 @@ class Template:
         self._channel.close()
         if self._control is not None:
             self._control.close()
+        self._exited.set()
         error = ProcessError(f"the template {describe_exit(code)}")
         for answer in (self._preloaded, *self._forks):
             if answer is not None and not answer.done():
