@@ -15,6 +15,7 @@ TESTED = $(if $(TORCH),,-c constraints.txt)
 
 # Tests run in that many processes, one more than there are cores: most of them wait for others.
 JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 BENCHMARKS ?= frame_path pipelines media preview startup runner_start reload soak trickle
 
 # What others use on the network, for tests only: without its requirements, which clash with ours.
@@ -27,7 +28,10 @@ STREAMDIFFUSION = $(VENV)/streamdiffusion/.installed
 MEDIAPIPE = $(VENV)/.mediapipe
 MEDIAPIPE_ON = python_version < "3.13" and platform_machine == "x86_64" and sys_platform == "linux"
 
-.PHONY: install develop demo test lint types check format bench images image-tools clean
+# Hundreds of processes import this repository's packages: they share the compiled files.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: install develop demo test test-quick test-rest lint types check format bench images image-tools clean
 
 install: $(INSTALLED)
 
@@ -60,8 +64,13 @@ $(MEDIAPIPE): $(DEVELOP)
 	$(PIP) --no-deps 'mediapipe==0.10.21; $(MEDIAPIPE_ON)'
 	@touch $@
 
-test: $(DEVELOP) $(PYTRICKLE) $(MEDIAPIPE) $(STREAMDIFFUSION)
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+test: test-quick test-rest
+
+test-quick: $(DEVELOP)
+	$(PYTEST) -m quick
+
+test-rest: $(DEVELOP) $(PYTRICKLE) $(MEDIAPIPE) $(STREAMDIFFUSION)
+	$(PYTEST) -m "not quick"
 
 lint: $(DEVELOP)
 	$(BIN)/ruff check .

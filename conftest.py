@@ -1,8 +1,53 @@
-"""Imports the packages under test before pytest names the folders beside them.
+"""Imports the packages under test before pytest names the folders beside them, and marks the quick tier.
 
 With import mode ``importlib`` a test in ``runner/tests`` is called ``runner.tests…``; had nobody imported the
 package `runner` before, an empty namespace of that name would take its place.
+
+The quick tier (`make test-quick`) is every test in a folder ``unit`` that is not marked ``slow``, and whatever is
+marked ``quick``.
 """
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 
 import ai_runner_studio  # noqa: F401
 import runner  # noqa: F401
+
+UNIT = "unit"
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # around pytest's own, which deselects by marks
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
+    for item in items:
+        if UNIT in item.path.parts and not _is_slow(item):
+            item.add_marker("quick")
+    yield
+    items[:] = _slow_first(items, workers=getattr(config, "workerinput", {}).get("workercount", 1))
+
+
+def _slow_first(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
+    """Have each test process begin with its share of the slow tests, so that none is left to one process at the end.
+
+    pytest-xdist gives each process one stretch of the list to begin with.
+    """
+    slow = [item for item in items if _is_slow(item)]
+    others = [item for item in items if not _is_slow(item)]
+    ends = [len(others) * worker // workers for worker in range(workers + 1)]
+    return [
+        item for worker in range(workers) for item in slow[worker::workers] + others[ends[worker] : ends[worker + 1]]
+    ]
+
+
+def _is_slow(item: pytest.Item) -> bool:
+    return item.get_closest_marker("slow") is not None
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Skip files without quick tests where only those are asked for: importing them takes longer than the tests."""
+    if config.option.markexpr != "quick" or collection_path.is_dir() or UNIT in collection_path.parts:
+        return None
+    return "mark.quick" not in collection_path.read_text(encoding="utf-8") or None

@@ -73,6 +73,8 @@ class TestParamsInForce:
 
 
 class TestReplace:
+    @pytest.mark.quick
+    @pytest.mark.spawned
     async def test_no_frame_is_lost_doubled_or_out_of_order(self, write: WriteModule) -> None:
         write("rep_a", add(10))
         async with guarded("rep_a:f") as run:

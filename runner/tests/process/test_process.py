@@ -110,6 +110,8 @@ def noop() -> PipelineSpec:
 
 
 class TestFrames:
+    @pytest.mark.quick
+    @pytest.mark.spawned
     async def test_lossless_every_frame_comes_back_unchanged_and_in_order(self) -> None:
         async with running(noop()) as child:
             for seq in range(60):
@@ -445,6 +447,7 @@ class TestParamsInForce:
             assert (applied.params, applied.schema, applied.reloading) == ({"kept": 1}, {"title": "Kept"}, False)
 
 
+@pytest.mark.spawned
 class TestDeath:
     @pytest.mark.parametrize(
         ("code", "reason"),

@@ -446,13 +446,13 @@ def test_other_threads_see_the_new_code_at_their_next_call(live: Live) -> None:
     def loop() -> None:
         seen.append(module.f())
         begun.set()
-        go_on.wait(10)
+        go_on.wait(60)
         seen.append(module.f())
 
     thread = threading.Thread(target=loop)
     thread.start()
-    begun.wait(10)
+    begun.wait(60)
     live.edit("def f(): return 2\n")
     go_on.set()
-    thread.join(10)
+    thread.join(60)
     assert seen == [1, 2]

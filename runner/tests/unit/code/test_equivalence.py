@@ -39,7 +39,8 @@ SAMPLES = ("edges", "posterize", "cartoon", "flow_trails")
 SPARES = 20
 FIGURES: Counter[str] = Counter()
 
-pytestmark = pytest.mark.timeout(300)  # hundreds of edits, each looked at in processes of their own
+# Hundreds of edits, each looked at in processes of their own.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 class Fresh:
@@ -63,7 +64,7 @@ class Fresh:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(60)
         self._process.stdout.close()
 
 

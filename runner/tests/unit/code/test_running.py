@@ -29,30 +29,30 @@ def refusal(live: Live, pipeline: object = None) -> str:
 
 
 def test_a_function_that_runs_in_another_thread_is_refused_until_it_returns(live: Live) -> None:
-    module = live.load("def f(begun, event):\n    begun.set()\n    event.wait(10)\n    return 1\n")
+    module = live.load("def f(begun, event):\n    begun.set()\n    event.wait(60)\n    return 1\n")
     begun, event = threading.Event(), threading.Event()
     thread = threading.Thread(target=module.f, args=(begun, event))
     thread.start()
-    begun.wait(10)
+    begun.wait(60)
     live.write("def f(begun, event):\n    return 2\n")
     with pytest.raises(PatchBusy, match=r"f\(\) is running right now"):
         live.plan()
     event.set()
-    thread.join(10)
+    thread.join(60)
     live.apply()
     assert module.f(None, None) == 2
 
 
 def test_a_function_below_the_one_that_runs_may_change(live: Live) -> None:
-    source = "def g(): return {}\ndef f(begun, event):\n    begun.set()\n    event.wait(10)\n    return g()\n"
+    source = "def g(): return {}\ndef f(begun, event):\n    begun.set()\n    event.wait(60)\n    return g()\n"
     module = live.load(source.format(1))
     begun, event, seen = threading.Event(), threading.Event(), []
     thread = threading.Thread(target=lambda: seen.append(module.f(begun, event)))
     thread.start()
-    begun.wait(10)
+    begun.wait(60)
     live.edit(source.format(2))
     event.set()
-    thread.join(10)
+    thread.join(60)
     assert seen == [2]
 
 
