@@ -44,7 +44,7 @@ class Nvml(ModuleType):
         return index
 
     def nvmlDeviceGetMemoryInfo(self, handle: int) -> Any:
-        self.answering.wait(10)
+        self.answering.wait(60)
         if handle in self.lost:
             raise NVMLError("GPU is lost")
         return SimpleNamespace(total=80 << 30, free=70 << 30)

@@ -19,7 +19,7 @@ from runner.live import host_process
 from runner.live.host_process import HostProcess, HostStartError
 from runner.live.run_folder import RunFolder, sweep_run_folders
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 LISTENING = 'print(json.dumps({"listening": "unix:x"}), flush=True)\n'
 IGNORES = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
 WAITS = "sys.stdin.read()\n"

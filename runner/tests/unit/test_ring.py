@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
+import tempfile
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -92,6 +95,17 @@ class TestTap:
         assert found[1].seq == 2
         ring.close()
 
+    def test_the_newest_frame_can_be_read_while_the_next_one_is_written(self) -> None:
+        writer = TapWriter()
+        for seq in range(5):
+            writer.write(frame(seq))
+            assert writer.ring is not None
+            writer.ring.open_slot(writer._next)
+            found = FrameRing.attach(writer.ring.name).tap()
+            assert found is not None
+            assert found[1].seq == seq
+        writer.close()
+
     def test_larger_pictures_make_a_new_ring(self) -> None:
         writer = TapWriter()
         writer.write(frame(0, 64, 48))
@@ -146,3 +160,24 @@ class TestSegment:
         assert segment.memory[0] == 7
         segment.close()
         assert not os.path.exists(segment.name)
+
+    def test_that_file_is_private_to_the_user(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delattr(os, "memfd_create")
+        segment = Segment.create(4096)
+        try:
+            assert stat.S_IMODE(os.stat(segment.name).st_mode) == 0o600
+        finally:
+            segment.close()
+
+    @pytest.mark.parametrize("memfd", [True, False])
+    def test_one_that_cannot_be_made_leaves_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memfd: bool
+    ) -> None:
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        if not memfd:
+            monkeypatch.delattr(os, "memfd_create")
+        before = sorted(os.listdir("/proc/self/fd"))
+        with pytest.raises(ValueError, match="empty"):
+            Segment.create(0)
+        assert sorted(os.listdir("/proc/self/fd")) == before
+        assert list(tmp_path.iterdir()) == []

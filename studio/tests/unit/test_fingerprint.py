@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,23 @@ def test_a_file_that_has_come_back_meanwhile_is_not_settled(file: Path) -> None:
     file.write_text(content)
     assert fingerprints.settle({file}) == set()
     assert fingerprints.look() == Look()
+
+
+def test_a_new_file_is_a_change_if_it_was_written_after_the_load_started(file: Path) -> None:
+    written_at = time.time() - 1000
+    os.utime(file, (written_at, written_at))
+    for load_started_at, changed in ((written_at + 10, set()), (written_at - 10, {file})):
+        fingerprints = Fingerprints()
+        fingerprints.set_paths([file], newer_than=load_started_at)
+        assert fingerprints.look().changed == changed
+
+
+def test_a_time_in_the_future_makes_no_file_newer_than_the_load(file: Path) -> None:
+    fingerprints = Fingerprints()
+    later = time.time() + 10_000
+    os.utime(file, (later, later))
+    fingerprints.set_paths([file], newer_than=time.time() - 10)
+    assert fingerprints.look().changed == set()
 
 
 def test_a_look_at_some_files_leaves_the_others_for_later(file: Path) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
-from ai_runner_studio.headless import PartialOutput, expected_frames, progress_of
+from ai_runner_studio.errors import UsageError
+from ai_runner_studio.headless import HeadlessRun, PartialOutput, expected_frames, progress_of
 from ai_runner_studio.run_figures import RunFigures
 from ai_runner_studio.run_load import RunLoad
 from ai_runner_studio.run_report import RunError, RunInput, RunReport
@@ -24,7 +28,9 @@ from runner.live.events import (
     LoadSuperseded,
     MetricsTaken,
     ParamsChanged,
+    PipelineFailed,
     PipelineWarned,
+    ProcessExited,
     Step,
     StreamEnded,
     StreamStarted,
@@ -112,6 +118,18 @@ class TestFigures:
         figures.add(PipelineWarned(revision=1, message="too bright"))
         figures.add(ParamsChanged(params={"a": 2}))
         assert (figures.params, figures.warnings) == ({"a": 2}, ["careful", "too bright"])
+
+    def test_a_reload_repeats_no_warning_and_keeps_the_params(self) -> None:
+        figures = RunFigures()
+        figures.add(LoadSucceeded(revision=1, reason="start", params={"a": 1}, warnings=("careful",)))
+        figures.add(LoadSucceeded(revision=2, reason="saved", warnings=("careful", "too bright")))
+        assert (figures.params, figures.warnings) == ({"a": 1}, ["careful", "too bright"])
+
+    def test_a_stream_that_failed_before_it_counted_has_the_frames_of_the_metrics(self) -> None:
+        figures = RunFigures()
+        figures.add(MetricsTaken(frames_in=10, frames_out=8))
+        figures.add(StreamEnded(error="the camera was unplugged", error_kind="source"))
+        assert figures.frames == (10, 8)
 
     def test_the_streams_end_has_the_last_word_on_frames(self) -> None:
         figures = RunFigures()
@@ -209,3 +227,95 @@ class TestPartialOutput:
         assert not output.settle(keep=False)
         assert not output.settle(keep=True)
         assert [path.read_text() for path in tmp_path.iterdir()] == ["earlier"]
+
+
+class TestStalePartialOutputs:
+    def test_only_those_of_runs_that_exited_are_removed(self, tmp_path: Path) -> None:
+        exited = subprocess.Popen([sys.executable, "-c", ""])
+        exited.wait()
+        kept = [f".out.mp4.partial-{os.getppid()}", ".out.mp4.partial-x", f".other.mp4.partial-{exited.pid}"]
+        for name in (*kept, f".out.mp4.partial-{exited.pid}"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "out.mp4").touch()
+        output = PartialOutput(tmp_path / "out.mp4")
+        output.prepare()
+        assert {path.name for path in tmp_path.iterdir()} == {*kept, output.folder.name}
+
+    def test_a_folder_that_is_missing_is_wrong_use(self, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="--output: nothing can be written into"):
+            PartialOutput(tmp_path / "missing/out.mp4").prepare()
+
+
+class TestFailures:
+    def test_a_failed_load_is_none_while_an_earlier_revision_serves(self) -> None:
+        run = HeadlessRun(SETTINGS)
+        report = ErrorReport("import", "SyntaxError", "expected ':'")
+        run._hear(LoadFailed(revision=2, reason="saved", report=report, serving=1))
+        assert run.report().error is None
+        run._hear(LoadFailed(revision=3, reason="saved", report=report))
+        error = run.report().error
+        assert error is not None
+        assert (error.kind, error.report) == ("pipeline", report)
+
+    def test_an_exit_of_the_process_is_one_with_its_last_lines(self) -> None:
+        run = HeadlessRun(SETTINGS)
+        logs = tuple(f"line {number}" for number in range(9))
+        run._hear(ProcessExited(revision=1, pid=7, reason="exited with code 3", logs=logs))
+        error = run.report().error
+        assert error is not None
+        assert "exited with code 3" in error.message
+        assert error.hint.splitlines()[1:] == [f"line {number}" for number in range(4, 9)]
+
+    def test_an_error_of_the_sink_names_the_output_that_was_asked_for(self, tmp_path: Path) -> None:
+        run = HeadlessRun(replace(SETTINGS, output=str(tmp_path / "out.mp4")))
+        assert run._output is not None
+        run._hear(StreamEnded(error=f"{run._output.partial}: disk full", error_kind="sink"))
+        assert run.report().error == RunError("sink", f"{tmp_path / 'out.mp4'}: disk full")
+
+
+class TestOutputOfARun:
+    """The partial output gets its name, or is removed, once the host has closed it."""
+
+    @pytest.fixture
+    def run(self, tmp_path: Path) -> HeadlessRun:
+        """A run whose sink has written half of the output; an earlier output has its name."""
+        (tmp_path / "out.mp4").write_text("earlier")
+        run = HeadlessRun(replace(SETTINGS, output=str(tmp_path / "out.mp4")))
+        assert run._output is not None
+        run._output.prepare()
+        run._output.partial.write_text("new")
+        return run
+
+    def test_a_complete_stream_leaves_the_output(self, run: HeadlessRun, tmp_path: Path) -> None:
+        run._hear(StreamEnded(frames_in=3, frames_out=3))
+        run._settle_output()
+        assert run.report().error is None
+        assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("out.mp4", "new")]
+
+    def test_a_stream_that_failed_keeps_the_earlier_output(self, run: HeadlessRun, tmp_path: Path) -> None:
+        run._hear(StreamEnded(frames_in=3, frames_out=1, error="disk full", error_kind="sink"))
+        run._settle_output()
+        assert run.report().error == RunError("sink", "disk full")
+        assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("out.mp4", "earlier")]
+
+    def test_a_cancelled_run_keeps_the_earlier_output(self, run: HeadlessRun, tmp_path: Path) -> None:
+        run._settle_output()  # no StreamEnded, as after Ctrl-C
+        assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("out.mp4", "earlier")]
+
+    def test_a_stream_without_a_frame_is_a_failure(self, run: HeadlessRun) -> None:
+        assert run._output is not None
+        run._output.partial.unlink()
+        run._hear(StreamEnded(frames_in=3))
+        run._settle_output()
+        report = run.report()
+        assert report.error is not None
+        assert (report.error.kind, report.output) == ("sink", None)
+
+    def test_the_first_failure_is_the_one_reported(self, run: HeadlessRun) -> None:
+        report = ErrorReport("frame", "ValueError", "too bright")
+        run._hear(PipelineFailed(revision=1, report=report))
+        run._hear(StreamEnded(error="the pipeline process exited", error_kind="pipeline"))
+        run._settle_output()
+        error = run.report().error
+        assert error is not None
+        assert error.report is report

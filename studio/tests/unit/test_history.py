@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ai_runner_studio.history import REVISIONS_KEPT, History
+from ai_runner_studio.history import MENDED_AFTER_S, REVISIONS_KEPT, History
 from ai_runner_studio.snapshot import Load, Snapshot
 from runner.live.events import (
     Event,
@@ -17,7 +17,9 @@ from runner.live.events import (
     LoadStepped,
     LoadSucceeded,
     LoadSuperseded,
+    MetricsTaken,
     ParamsChanged,
+    PipelineFailed,
     ProcessExited,
     ReloadOptionsChanged,
     StandbyChanged,
@@ -55,6 +57,24 @@ def outcomes(snapshot: Snapshot) -> list[str]:
 def latest(snapshot: Snapshot) -> Load:
     assert snapshot.load is not None
     return snapshot.load
+
+
+class TestCounts:
+    def test_frames_lost_to_a_reload_are_kept(self) -> None:
+        _, succeeded = good(2, frames_lost=4)
+        assert latest(told(*good(1), succeeded)).frames_lost == 4
+
+    def test_an_error_of_the_frame_loop_is_cleared_once_frames_come_without_it(self) -> None:
+        history = History()
+        error = PipelineFailed(revision=1, report=MISTAKE, count=3, at=100.0)
+        later = 100.0 + MENDED_AFTER_S
+        for metrics, cleared in (
+            (MetricsTaken(fps_out=30.0, at=later - 1), False),  # too soon
+            (MetricsTaken(fps_out=0.0, at=later + 1), False),  # nothing comes out
+            (MetricsTaken(fps_out=30.0, at=later + 1), True),
+        ):
+            now = told(*good(1), error, metrics, history=history)
+            assert (now.error is None, now.error_count) == (cleared, 0 if cleared else 3)
 
 
 class TestPlan:

@@ -25,11 +25,11 @@ class Circle:
         """One load in which the file is written; what is to be reported then."""
         began = self.now
         self.guard.load_began(began)
-        found: set[Path] = set()
-        if written_after_s is not None:
-            found = self.guard.sift({FILE}, began + written_after_s)
-        self.now = began + max(self.load_s, written_after_s or 0)
+        written = [] if written_after_s is None else [began + written_after_s]
+        found = {path for at in written if at <= began + self.load_s for path in self.guard.sift({FILE}, at)}
         self.guard.load_ended(began + self.load_s)
+        found |= {path for at in written if at > began + self.load_s for path in self.guard.sift({FILE}, at)}
+        self.now = began + max(self.load_s, written_after_s or 0)
         return found
 
     def due(self) -> set[Path]:
@@ -88,6 +88,25 @@ def test_a_save_at_rest_is_followed_again_and_the_next_load_lets_it_go_at_once()
     circle.now += REST_S + AFTER_S
     assert circle.guard.sift({FILE}, circle.now) == {FILE}
     assert circle.chain() == 1
+
+
+def test_a_save_soon_after_a_file_was_let_go_is_held_back_until_the_file_rests() -> None:
+    circle = Circle()
+    circle.chain()
+    circle.now += REST_S / 4
+    assert circle.guard.sift({FILE}, circle.now) == set()
+    assert circle.due() == {FILE}
+
+
+def test_a_save_between_loads_shortens_the_wait_of_what_is_held_back() -> None:
+    circle = Circle()
+    for _ in range(HELD_FROM + len(HOLDS_S) - 1):
+        circle.load(0.1)
+        circle.due()
+    assert circle.load(0.1) == set()
+    circle.now += 2 * AFTER_S
+    assert circle.guard.sift({FILE}, circle.now) == set()
+    assert circle.guard.next_due() == circle.now + HOLDS_S[0]
 
 
 @pytest.mark.parametrize("at_rest", [True, False])

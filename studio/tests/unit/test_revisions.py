@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from pathlib import Path
@@ -194,6 +195,30 @@ class TestDataFiles:
         assert [item[0] for item in shown(run.revisions.against_disk(old, old, ()))] == ["x.json"]
         run.revisions.begin(run.folder)
         assert run.revisions.against_disk(old, old, ()) == []
+
+    async def test_a_look_that_a_new_host_overtakes_is_of_no_revision(self, run: Run) -> None:
+        (run.project / "x.json").write_text("1\n")
+        run.save(a="one\n")
+        old = run.load(1, "a")
+        looking = asyncio.create_task(run.revisions.remember_data(1, old))
+        await asyncio.sleep(0)  # it looks at the disk, in a thread
+        run.revisions.begin(run.folder)
+        assert await looking == []
+        (run.project / "x.json").write_text("2\n")
+        assert run.revisions.against_disk(old, old, ()) == []
+
+    async def test_they_are_remembered_for_as_many_revisions_as_the_code_is(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(data_files, "REVISIONS_KEPT", 2)
+        run.save(a="one\n")
+        loads = []
+        for number in (1, 2, 3):
+            (run.project / "x.json").write_text(f"{number}\n")
+            loads.append(run.load(number, "a"))
+            await run.revisions.remember_data(number, None)
+        assert run.revisions.between(loads[0], loads[2]) == []
+        assert len(run.revisions.between(loads[1], loads[2])) == 1
 
     async def test_large_ones_are_left_out_and_texts_beyond_the_bound_are_not_shown(
         self, run: Run, monkeypatch: pytest.MonkeyPatch

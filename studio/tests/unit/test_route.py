@@ -40,6 +40,8 @@ def test_what_is_dropped_in_the_runner_and_beside_it_adds_up() -> None:
 def test_what_nobody_has_counted_is_lost() -> None:
     assert drops_in_all(METRICS) == {"rate": 12, "source": 4, "encoder": 2, "lost": 2}
     assert drops_in_all(MetricsTaken(frames_in=3)) == {}
+    assert drops_in_all(MetricsTaken(route=Route(sent=5, returned=5))) == {}
+    assert drops_in_all(MetricsTaken(dropped={"rate": 2}, route=Route(sent=5, returned=4))) == {"rate": 2}
 
 
 class TestFigures:

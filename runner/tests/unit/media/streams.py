@@ -90,6 +90,20 @@ def _tone(begin: int, offset: int) -> av.AudioFrame:
     return frame
 
 
+def without_time(part: bytes) -> bytes:
+    """A part of `make_stream` whose video PES packet has no timestamps: stuffing takes their place."""
+    packets = bytearray(part)
+    for begin in range(0, len(packets), 188):
+        pid = (packets[begin + 1] & 0x1F) << 8 | packets[begin + 2]
+        if pid == 0x100 and packets[begin + 1] & 0x40:
+            adaptation_bytes = 1 + packets[begin + 4] if packets[begin + 3] & 0x20 else 0
+            header = begin + 4 + adaptation_bytes
+            stamps = slice(header + 9, header + 9 + packets[header + 8])
+            packets[header + 7] &= 0x3F
+            packets[stamps] = b"\xff" * (stamps.stop - stamps.start)
+    return bytes(packets)
+
+
 class Source:
     """Gives bytes as a network would: pieces of odd sizes."""
 
@@ -135,6 +149,30 @@ def decode(data: bytes, **options: Any) -> Decoded:
     return Decoded(decoder, list(decoder))
 
 
+class _Watched:
+    """Reads a pipe, and tells when everything that was written has been decoded: then more is asked for."""
+
+    def __init__(self, pipe: BytePipe, changed: threading.Condition) -> None:
+        self._pipe = pipe
+        self._changed = changed
+        self._taken = 0
+        self._asking = False
+
+    def read(self, size: int) -> bytes:
+        with self._changed:
+            self._asking = True
+            self._changed.notify_all()
+        data = self._pipe.read(size)
+        with self._changed:
+            self._asking = False
+            self._taken += len(data)
+        return data
+
+    def wants_more(self, than: int) -> bool:
+        """Whether so many bytes were not enough. With `_changed` held."""
+        return self._asking and self._taken == than
+
+
 @dataclass
 class Live:
     """A decoder in a thread that gets a stream part by part.
@@ -150,9 +188,10 @@ class Live:
         """Send a part, wait until its pictures are out or nothing comes any more, send the next."""
         pipe = BytePipe()
         came = threading.Condition()
+        source, written = _Watched(pipe, came), 0
 
         def read() -> None:
-            for item in InputDecoder(pipe, 96, 96, **{"max_fps": None, "hardware": "software", **options}):
+            for item in InputDecoder(source, 96, 96, **{"max_fps": None, "hardware": "software", **options}):
                 if isinstance(item, RawFrame):
                     with came:
                         self.pts.append(item.pts)
@@ -160,7 +199,7 @@ class Live:
 
         def wait_for(count: int) -> int:
             with came:
-                came.wait_for(lambda: len(self.pts) >= count, 0.5)
+                assert came.wait_for(lambda: len(self.pts) >= count or source.wants_more(than=written), 60)
                 return count - len(self.pts)
 
         thread = threading.Thread(target=read)
@@ -169,7 +208,8 @@ class Live:
             for number, part in enumerate(parts):
                 for begin in range(0, len(part), 1000):
                     await pipe.write(part[begin : begin + 1000])
+                written += len(part)
                 self.held.append(await asyncio.to_thread(wait_for, pictures_before(number + 1)))
         finally:
             pipe.end()
-            await asyncio.to_thread(thread.join, 10)
+            await asyncio.to_thread(thread.join, 60)

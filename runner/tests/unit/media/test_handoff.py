@@ -56,6 +56,24 @@ async def test_lossless_makes_the_thread_wait_and_loses_nothing() -> None:
     thread.join()
 
 
+async def test_lossless_holds_only_a_few_frames_at_a_time() -> None:
+    handoff = Handoff(asyncio.get_running_loop(), "lossless")
+
+    def produce() -> None:
+        for number in range(100):
+            handoff.put(_picture(number))
+        handoff.end()
+
+    thread = threading.Thread(target=produce)
+    thread.start()
+    most = 0
+    while await handoff.get() is not None:
+        await asyncio.sleep(0.001)  # the thread may run ahead
+        most = max(most, len(handoff._items))
+    thread.join()
+    assert 1 <= most <= 4
+
+
 async def test_every_wake_up_arrives() -> None:
     """The consumer is always faster than the producer, so each single item has to wake it."""
     handoff = Handoff(asyncio.get_running_loop(), "newest")
@@ -69,7 +87,7 @@ async def test_every_wake_up_arrives() -> None:
 
     thread = threading.Thread(target=produce)
     thread.start()
-    seen = await asyncio.wait_for(_drain(handoff), 30)
+    seen = await asyncio.wait_for(_drain(handoff), 60)
     thread.join()
     assert seen[-1] == "picture 299"
 
@@ -90,8 +108,8 @@ async def test_closing_lets_both_sides_go() -> None:
     waiting = asyncio.create_task(_drain(handoff))
     await asyncio.sleep(0)
     handoff.close()
-    await asyncio.wait_for(waiting, 10)
-    await asyncio.to_thread(thread.join, 10)
+    await asyncio.wait_for(waiting, 60)
+    await asyncio.to_thread(thread.join, 60)
     assert not thread.is_alive()
     assert await handoff.get() is None
 
@@ -103,7 +121,7 @@ async def test_the_thread_can_wait_until_what_it_put_has_been_taken() -> None:
     await asyncio.sleep(0.05)
     assert not waiting.done()
     await handoff.get()
-    await asyncio.wait_for(waiting, 10)
+    await asyncio.wait_for(waiting, 60)
 
 
 async def test_waiting_until_it_is_taken_ends_with_the_limit_and_with_closing() -> None:
@@ -112,5 +130,5 @@ async def test_waiting_until_it_is_taken_ends_with_the_limit_and_with_closing() 
     await asyncio.to_thread(handoff.wait_taken, 0.01)
     waiting = asyncio.create_task(asyncio.to_thread(handoff.wait_taken, 60.0))
     handoff.close()
-    await asyncio.wait_for(waiting, 10)
+    await asyncio.wait_for(waiting, 60)
     assert await handoff.get() is None

@@ -195,6 +195,17 @@ class TestDamage:
         assert decoded.numbers == list(range(30, 60))
         assert decoded.decoder.restarts == 0
 
+    @pytest.mark.parametrize("missing", [[0], [20], list(range(20, 30)), [44]])
+    def test_frames_without_a_time_are_dropped_and_counted(self, missing: list[int]) -> None:
+        parts = streams.make_stream(_times(45), muxer={"omit_video_pes_length": "0"}, key_every=1)
+        for number in missing:
+            parts[number] = streams.without_time(parts[number])
+        decoded = streams.decode(_join(parts))
+        assert decoded.decoder.dropped == {"no_timestamp": len(missing)}
+        left = [number for number in range(45) if number not in missing]
+        assert decoded.numbers == left
+        assert decoded.pts == [_times(45)[number] for number in left]
+
     def test_errors_beyond_the_budget_open_it_again(self) -> None:
         decoded = streams.decode(_join(*_with_bad_parts(1)))
         assert decoded.decoder.restarts == 1
@@ -304,7 +315,7 @@ class TestEnds:
         thread = threading.Thread(target=lambda: items.extend(InputDecoder(pipe, 64, 64, hardware="software")))
         thread.start()
         pipe.close()
-        thread.join(5)
+        thread.join(60)
         assert not thread.is_alive()
         assert items == []
 

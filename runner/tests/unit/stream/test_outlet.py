@@ -13,7 +13,10 @@ from runner.live.streamer.protocol.protocol import ProtocolStatistics
 from runner.live.trickle.address import StreamAddresses
 from runner.live.trickle.post import PostOptions
 from runner.live.trickle.publisher import TricklePublisher
+from runner.live.trickle.relay import TrickleRelay
 from runner.live.trickle.session import trickle_session
+
+from ...trickle.wire import Exchange, ScriptedServer, until
 
 PIECE = b"x" * 100_000
 _OPTIONS = PostOptions()
@@ -66,3 +69,44 @@ async def test_a_channel_that_must_not_be_connected_to_ends_it_with_the_reason()
             await asyncio.sleep(0.01)
         assert isinstance(made.error, AddressError)
         assert not isinstance(made.error, ChannelGone)
+
+
+async def test_a_long_stream_loses_nothing_where_the_server_takes_all() -> None:
+    """The limit is of bytes that wait, not of those that were ever put."""
+    relay = TrickleRelay()
+    await relay.start()
+    relay.create("chan", "video/mp2t")
+    try:
+        async with outlet(relay.url + "chan") as (made, statistics):
+            for _ in range(12):  # 12 MB
+                await put_segments(made, 1, 10)
+                await until(lambda: not made._items, 60)
+            await made.finish(60)
+            await until(lambda: relay.channels()[0].bytes_in == 120 * len(PIECE), 60)
+            assert statistics.dropped == {}
+    finally:
+        await relay.close()
+
+
+async def test_a_segment_that_the_server_refuses_is_counted_once_and_the_next_goes_out() -> None:
+    bodies: dict[str, bytes] = {}
+
+    async def script(request: Exchange) -> None:
+        if request.method == "POST" and request.part != "0":
+            bodies[request.part] = await request.drain_body()
+        elif request.method == "POST":
+            await request.reader.readexactly(1)
+        request.answer(403 if request.part == "0" else 200, Lp_Trickle_Seq=request.part)
+
+    async with ScriptedServer(script) as server, outlet(server.url) as (made, statistics):
+        refused = made.open_segment(0)
+        refused.write(PIECE)
+        await until(lambda: made._publisher.lost == 1, 60)
+        for _ in range(3):
+            refused.write(PIECE)
+        refused.close()
+        await put_segments(made, 1, 2)
+        await made.finish(60)
+        await until(lambda: "1" in bodies, 60)
+        assert statistics.dropped == {"publisher": 1}
+        assert bodies["1"] == 2 * PIECE

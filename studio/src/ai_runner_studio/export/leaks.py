@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from .sources import sounds_secret
 
@@ -29,7 +29,7 @@ _SHAPES = {
     "a token of OpenAI's form": rb"\bsk-[A-Za-z0-9_-]{32}",
     "a token of Slack": rb"\bxox[abprs]-[A-Za-z0-9-]{20}",
 }
-_URL = re.compile(r"(?:https?|git\+https|ssh)://[^\s\"',;\[\]]+")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s\"',;\[\]]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +60,11 @@ class LeakScan:
         return leaks
 
     def _found(self, pattern: re.Pattern[bytes], data: bytes) -> bool:
-        return any(
-            not any(one in data[m.start() : m.end() + 200] for one in self.allowed) for m in pattern.finditer(data)
-        )
+        return any(not self._is_allowed(data, *match.span()) for match in pattern.finditer(data))
+
+    def _is_allowed(self, data: bytes, start: int, end: int) -> bool:
+        """Return whether an allowed text overlaps this place: one that only stands near it hides nothing."""
+        return any(text in data[max(0, start - len(text) + 1) : end + len(text) - 1] for text in self.allowed)
 
 
 def _contents(folder: Path) -> Iterator[tuple[str, str, bytes]]:
@@ -98,10 +100,10 @@ def leak_scan(
         if _SECRET_NAME.search(name) and len(value) >= SHORTEST_SECRET and not value.startswith("/"):
             needles.append((f"the value of the environment variable {name}", re.compile(_escaped(value))))
     for url in _urls(configuration, *environ.values()):
-        if url.password and len(url.password) >= SHORTEST_SECRET:
-            needles.append(
-                ("a password of a URL in the environment or pip's configuration", re.compile(_escaped(url.password)))
-            )
+        for password in sorted({url.password or "", unquote(url.password or "")}):
+            if len(password) >= SHORTEST_SECRET:
+                what = "a password of a URL in the environment or pip's configuration"
+                needles.append((what, re.compile(_escaped(password))))
     for host in sorted({url.hostname for url in _urls(configuration) if url.hostname}):
         if not any(host == known or host.endswith(f".{known}") for known in PUBLIC_HOSTS):
             needles.append(

@@ -100,6 +100,7 @@ def _refusal(root: Path, path: Path) -> str:
 
 def sounds_secret(name: str) -> bool:
     """Whether files or folders of this name usually hold secrets."""
+    name = name.lower()
     return _matches(name, _SECRETS) and not name.endswith((".py", ".example", ".sample", ".template"))
 
 

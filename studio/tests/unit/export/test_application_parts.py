@@ -164,7 +164,7 @@ class TestGit:
         written(tmp_path, {"a.py": "1\n"})
         who = ["-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false"]
         for command in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "one"]):
-            subprocess.run(["git", "-C", str(tmp_path), *command], check=True, timeout=30)
+            subprocess.run(["git", "-C", str(tmp_path), *command], check=True, timeout=60)
         return tmp_path
 
     def test_a_revision_says_whether_there_are_other_files(self, repository: Path) -> None:
@@ -190,5 +190,5 @@ class TestGit:
         ],
     )
     def test_where_it_is_published_is_told_without_credentials(self, repository: Path, remote: str, told: str) -> None:
-        subprocess.run(["git", "-C", str(repository), "remote", "add", "origin", remote], check=True, timeout=30)
+        subprocess.run(["git", "-C", str(repository), "remote", "add", "origin", remote], check=True, timeout=60)
         assert published_at(repository) == told

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from ai_runner_studio.export.sources import WEIGHTS_FROM_BYTES, copy_sources, outside, sounds_secret, survey
+from ai_runner_studio.export.sources import (
+    LARGE_FROM_BYTES,
+    WEIGHTS_FROM_BYTES,
+    copy_sources,
+    outside,
+    sounds_secret,
+    survey,
+)
 
 
 def project(folder: Path, *files: str) -> Path:
@@ -80,7 +87,29 @@ class TestSurvey:
         copy_sources(source, survey(source)[0], tmp_path / "copy")
         assert [path.name for path in (tmp_path / "copy").rglob("*") if path.is_file()] == ["a.py"]
 
-    @pytest.mark.parametrize("name", [".env", ".env.local", "server.pem", "id_ed25519", ".pypirc", "pip.conf"])
+    def test_a_project_behind_a_link_is_the_project(self, tmp_path: Path) -> None:
+        project(tmp_path / "disk", "pkg/a.py")
+        os.symlink(tmp_path / "disk", tmp_path / "project")
+        os.symlink(tmp_path / "disk/pkg/a.py", tmp_path / "disk/pkg/in.py")
+        assert [one.path for one in survey(tmp_path / "project")[0]] == ["pkg/a.py", "pkg/in.py"]
+
+    def test_large_data_and_environments_of_conda_are_skipped(self, tmp_path: Path) -> None:
+        project(tmp_path, "pkg/a.py", "conda/conda-meta/history", "conda/bin/tool")
+        with (tmp_path / "pkg/clip.mp4").open("wb") as file:
+            file.truncate(LARGE_FROM_BYTES)
+        assert left_out(tmp_path) == {
+            "conda": "an environment",
+            "pkg/clip.mp4": "large data belongs into the models folder",
+        }
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            *(".env", ".env.local", "server.pem", "id_ed25519", "id_rsa.pub", ".pypirc", "pip.conf", ".netrc"),
+            *("credentials.json", "service-account-7.json", ".aws", ".ssh", "tls.key", ".git-credentials", ".npmrc"),
+            *("server.PEM", ".ENV", "ID_RSA", "Credentials.json"),
+        ],
+    )
     def test_a_secret_is_known_by_its_name(self, name: str) -> None:
         assert sounds_secret(name)
 

@@ -1,0 +1,83 @@
+"""Leftover: the channels of a killed host are closed, those of the running stream are not. With a real relay."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from runner.live.streamer.protocol.leftover import Leftover
+from runner.live.streamer.protocol.protocol import StreamRequest
+from runner.live.streamer.protocol.trickle import TrickleOptions
+from runner.live.trickle.address import StreamAddresses
+from runner.live.trickle.relay import TrickleRelay
+
+
+@pytest.fixture
+async def relay() -> AsyncIterator[TrickleRelay]:
+    relay = TrickleRelay()
+    await relay.start()
+    for name in ("in", "out", "events", "next-out"):
+        relay.create(name, "video/mp2t")
+    yield relay
+    await relay.close()
+
+
+def request(relay: TrickleRelay, sink: str = "out", events: str = "events") -> StreamRequest:
+    return StreamRequest(relay.url + "in", relay.url + sink, events_url=relay.url + events if events else "")
+
+
+def channels(relay: TrickleRelay) -> set[str]:
+    return {channel.name for channel in relay.channels()}
+
+
+async def test_the_channels_that_a_killed_host_wrote_to_are_closed(relay: TrickleRelay, tmp_path: Path) -> None:
+    Leftover(tmp_path).remember(request(relay))
+    await Leftover(tmp_path).close_channels(TrickleOptions())
+    assert channels(relay) == {"in", "next-out"}
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_those_of_the_running_stream_stay(relay: TrickleRelay, tmp_path: Path) -> None:
+    leftover = Leftover(tmp_path)
+    leftover.remember(request(relay))
+    await leftover.close_channels(TrickleOptions())
+    assert {"out", "events"} <= channels(relay)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+async def test_a_stream_that_was_closed_in_order_leaves_nothing(relay: TrickleRelay, tmp_path: Path) -> None:
+    leftover = Leftover(tmp_path)
+    leftover.remember(request(relay, events=""))
+    leftover.forget()
+    assert list(tmp_path.iterdir()) == []
+    await Leftover(tmp_path).close_channels(TrickleOptions())
+    assert "out" in channels(relay)
+
+
+async def test_addresses_that_are_not_allowed_are_not_connected_to(relay: TrickleRelay, tmp_path: Path) -> None:
+    Leftover(tmp_path).remember(request(relay))
+    await Leftover(tmp_path).close_channels(TrickleOptions(addresses=StreamAddresses("10.0.0.0/8")))
+    assert {"out", "events"} <= channels(relay)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", ["", "half of [", "\0"])
+async def test_a_damaged_file_is_removed(relay: TrickleRelay, tmp_path: Path, content: str) -> None:
+    leftover = Leftover(tmp_path)
+    leftover.remember(request(relay))
+    (file,) = tmp_path.iterdir()
+    file.write_text(content)
+    await Leftover(tmp_path).close_channels(TrickleOptions())
+    assert {"out", "events"} <= channels(relay)
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_the_file_is_private_to_the_user(relay: TrickleRelay, tmp_path: Path) -> None:
+    Leftover(tmp_path).remember(request(relay))
+    (file,) = tmp_path.iterdir()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert json.loads(file.read_text()) == [relay.url + "out", relay.url + "events"]
