@@ -32,14 +32,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _slow_first(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
     """Have each test process begin with its share of the slow tests, so that none is left to one process at the end.
 
-    pytest-xdist gives each process one stretch of the list to begin with.
+    pytest-xdist gives each process one stretch of the list to begin with. The slow tests of a file stay together: they
+    share what is slow to make.
     """
     slow = [item for item in items if _is_slow(item)]
     others = [item for item in items if not _is_slow(item)]
+    files = list(dict.fromkeys(item.path for item in slow))
     ends = [len(others) * worker // workers for worker in range(workers + 1)]
-    return [
-        item for worker in range(workers) for item in slow[worker::workers] + others[ends[worker] : ends[worker + 1]]
-    ]
+    ordered: list[pytest.Item] = []
+    for worker in range(workers):
+        ordered += [item for item in slow if files.index(item.path) % workers == worker]
+        ordered += others[ends[worker] : ends[worker + 1]]
+    return ordered
 
 
 def _is_slow(item: pytest.Item) -> bool:

@@ -30,6 +30,8 @@ from runner.live.trickle.frame import VideoFrame
 
 from .conftest import needs_mediapipe
 
+pytestmark = pytest.mark.quick
+
 Clip = Callable[..., list[torch.Tensor]]
 
 PORTRAITS = ("background_blur", "face_privacy")  # they look for people, and need the extra

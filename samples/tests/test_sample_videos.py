@@ -7,6 +7,8 @@ import av
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.quick
+
 NAMES = ["astronaut", "bunny", "shapes"]
 
 

@@ -219,6 +219,7 @@ class TestMistakes:
             assert set(edit.run.values) == {10, 30}
             assert edit.run.gaps() <= sum(edit.run.guardian.board.drops().values())
 
+    @pytest.mark.quick
     async def test_in_a_later_frame_take_it_back_too_and_name_the_revision_that_goes_on(
         self, write: WriteModule, tmp_path: Path
     ) -> None:

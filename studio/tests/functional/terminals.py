@@ -97,10 +97,20 @@ def children(pid: int) -> list[int]:
 
 
 def gone(pids: list[int]) -> bool:
-    """Whether all of these processes end within five seconds."""
+    """Wait until all of these processes have exited; False if one has not."""
+    deadline = time.monotonic() + PATIENCE_S
+    while any(map(_is_there, pids)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not any(map(_is_there, pids))
+
+
+def _is_there(pid: int) -> bool:
+    """Return whether a process runs, or has exited and its parent does not take notice."""
     import psutil
 
-    deadline = time.monotonic() + 5.0
-    while any(map(psutil.pid_exists, pids)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return not any(map(psutil.pid_exists, pids))
+    try:
+        process = psutil.Process(pid)
+        # PID 1 collects orphans when it likes.
+        return process.status() != psutil.STATUS_ZOMBIE or process.ppid() != 1
+    except psutil.NoSuchProcess:
+        return False

@@ -1,6 +1,6 @@
 """Good, broken and slow saves at random moments, and kills at random: the picture goes on, the last good save wins.
 
-Twenty seconds by default. Longer, or again with the same choices:
+By default the same events in each run. For longer, with other events each time or with those of a seed:
 
     AI_RUNNER_CHAOS_S=300 AI_RUNNER_CHAOS_SEED=7 python -m pytest studio/tests/functional/test_chaos.py
 """
@@ -12,18 +12,23 @@ import os
 import random
 import signal
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 import pytest
 from test_session import Project, Watched, level
 
-SECONDS = float(os.environ.get("AI_RUNNER_CHAOS_S", "20"))
-SEED = int(os.environ.get("AI_RUNNER_CHAOS_SEED", "0")) or random.randrange(1 << 32)
-MARK = "CHAOS_TEST_RUN"  # in the environment of every process of a run
-# A cold start on a machine that is busy with others. A hang of new code is answered after 5 s.
-LONGEST_GAP_S = 20.0
+SECONDS = float(os.environ.get("AI_RUNNER_CHAOS_S", "0"))
+SEED = int(os.environ.get("AI_RUNNER_CHAOS_SEED", "0")) or (random.randrange(1 << 32) if SECONDS else 3)
+EVENTS = 40  # of a run that has no time given
+PAUSES_S = (0.0, 0.02, 0.1, 0.5, 1.0)
+T = TypeVar("T")
+MARK, RUN = "CHAOS_TEST_RUN", f"{SEED} {os.getpid()}"  # in the environment of every process of a run
+LONGEST_GAP_S = 60.0  # ends a hang
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(SECONDS + 180)]
 
@@ -40,41 +45,58 @@ BROKEN = (
 SLOW = "import time\ntime.sleep({seconds})\n"
 
 
-class Chaos:
-    """What happens to one session. `good` is the value of the newest good save."""
+@dataclass(frozen=True)
+class Occurrence:
+    """One thing that happens to a session.
 
-    def __init__(self, run: Watched, project: Project, dice: random.Random) -> None:
-        self.good = 10
+    Attributes:
+        which: in [0, 1), chooses among those there are then: a broken source, a process, a revision.
+        pause_s: until the next one.
+    """
+
+    kind: str
+    which: float
+    pause_s: float
+
+
+def occurrences(dice: random.Random) -> Iterator[Occurrence]:
+    """An endless sequence that depends on the dice alone, not on the state of the session."""
+    kinds = ("save_good", "save_slow", "save_broken", "save_often", "kill", "go_back")
+    while True:
+        yield Occurrence(dice.choices(kinds, (6, 2, 5, 1, 4, 1))[0], dice.random(), dice.choice(PAUSES_S))
+
+
+def choose(one_of: Sequence[T], which: float) -> T:
+    return one_of[int(which * len(one_of))]
+
+
+class Chaos:
+    """Applies occurrences to one session."""
+
+    def __init__(self, run: Watched, project: Project) -> None:
         self.told: list[str] = []
         self._run = run
         self._project = project
-        self._dice = dice
         self._next = 11
 
-    async def happen(self) -> None:
-        """One thing."""
-        thing = self._dice.choices(
-            (self._save_good, self._save_slow, self._save_broken, self._save_often, self._kill, self._go_back),
-            (6, 2, 5, 1, 4, 1),
-        )[0]
-        await thing()
-        await asyncio.sleep(self._dice.choice((0.0, 0.02, 0.1, 0.5, 1.5)))
+    async def happen(self, it: Occurrence) -> None:
+        await getattr(self, f"_{it.kind}")(it.which)
+        await asyncio.sleep(it.pause_s)
 
     def _value(self) -> int:
         self._next = 11 + (self._next - 10) % 200
-        self.good = self._next
-        return self.good
+        return self._next
 
-    async def _save_good(self) -> None:
+    async def _save_good(self, _which: float) -> None:
         self._save(level(self._value()))
 
-    async def _save_slow(self) -> None:
-        self._save(level(self._value(), SLOW.format(seconds=self._dice.uniform(0.1, 2.0))))
+    async def _save_slow(self, which: float) -> None:
+        self._save(level(self._value(), SLOW.format(seconds=0.1 + 1.9 * which)))
 
-    async def _save_broken(self) -> None:
-        self._save(self._dice.choice(BROKEN))
+    async def _save_broken(self, which: float) -> None:
+        self._save(choose(BROKEN, which))
 
-    async def _save_often(self) -> None:
+    async def _save_often(self, _which: float) -> None:
         for _ in range(20):
             self._save(level(self._value()))
             await asyncio.sleep(0.02)
@@ -83,21 +105,23 @@ class Chaos:
         self.told.append(f"save {source!r}")
         self._project.save("pipeline", source)
 
-    async def _kill(self) -> None:
-        """A process of the host's, whichever: serving, loading, template, spare."""
+    async def _kill(self, which: float) -> None:
+        """Kill a process of the host's, whichever: serving, loading, template, spare."""
         processes = self.processes()
         if processes:
-            process = self._dice.choice(processes)
-            self.told.append(f"kill {process.pid}")
+            process = choose(processes, which)
+            number = choose((signal.SIGKILL, signal.SIGKILL, signal.SIGSEGV), which * 100 % 1)
+            self.told.append(f"{number.name} to {process.pid}")
             with suppress(psutil.NoSuchProcess):
-                process.send_signal(self._dice.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGSEGV)))
+                process.send_signal(number)
 
-    async def _go_back(self) -> None:
+    async def _go_back(self, which: float) -> None:
         good = [load.revision for load in self._run.session.snapshot.loads if load.can_return]
         if good:
-            self.told.append(f"back to {good[0]}")
+            revision = choose(good, which)
+            self.told.append(f"back to {revision}")
             with suppress(Exception):
-                await self._run.session.revert(self._dice.choice(good))
+                await self._run.session.revert(revision)
 
     def processes(self) -> list[psutil.Process]:
         """Those that the host has started, ended ones that it has not looked at included."""
@@ -140,17 +164,19 @@ async def longest_gap(run: Watched) -> float:
 async def test_the_picture_goes_on_and_the_last_good_save_wins(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dice = random.Random(SEED)
-    monkeypatch.setenv(MARK, str(SEED))
+    things = occurrences(random.Random(SEED))
+    monkeypatch.setenv(MARK, RUN)
     project.save("pipeline", level(10))
     async with project.opened() as run:
         await run.shows(10)
-        chaos = Chaos(run, project, dice)
+        chaos = Chaos(run, project)
         gap = asyncio.create_task(longest_gap(run))
-        ends = time.monotonic() + SECONDS
+        started = time.monotonic()
         try:
-            while time.monotonic() < ends:
-                await chaos.happen()
+            for number, it in enumerate(things):
+                if number >= EVENTS if not SECONDS else time.monotonic() - started >= SECONDS:
+                    break
+                await chaos.happen(it)
             project.save("pipeline", level(250))
             await run.shows(250)
             await run.until(lambda now: now.load and now.load.outcome == "serving" and now.load.restores is None)
@@ -161,10 +187,15 @@ async def test_the_picture_goes_on_and_the_last_good_save_wins(
             raise
         gap.cancel()
         assert await gap < LONGEST_GAP_S
-    assert [process for process in psutil.process_iter() if _is_of_this_run(process)] == []
+    deadline = time.monotonic() + LONGEST_GAP_S
+    while (left := [process for process in psutil.process_iter() if _is_of_this_run(process)]) and (
+        time.monotonic() < deadline
+    ):
+        await asyncio.sleep(0.05)
+    assert left == []
 
 
 def _is_of_this_run(process: psutil.Process) -> bool:
     with suppress(psutil.Error):
-        return process.pid != os.getpid() and process.environ().get(MARK) == str(SEED)
+        return process.pid != os.getpid() and process.environ().get(MARK) == RUN
     return False

@@ -63,7 +63,7 @@ async def drive(path):
     for number in range(4):
         await pipeline.put_video_frame(VideoFrame(torch.rand(1, 64, 48, 3), number * 3000, Fraction(1, 90_000)), "r")
     for _ in range(4):
-        output = await asyncio.wait_for(pipeline.get_processed_video_frame(), 20)
+        output = await asyncio.wait_for(pipeline.get_processed_video_frame(), 60)
         assert check_output(output.tensor) == (48, 64), path
         assert not range_warning(output.tensor), path
         assert output.request_id == "r", path

@@ -335,7 +335,9 @@ class TestWhatCannotBuild:
         with pytest.raises(UsageError, match="'kaniko' is no builder"):
             await find_builder("kaniko")
 
-    def test_a_tag_that_no_engine_takes_is_refused_before_anything_is_done(self, exported: Exporting) -> None:
-        done = exported.run("--tag", "No Such Name")
+    def test_a_tag_that_no_engine_takes_is_refused_before_anything_is_done(self, tmp_path: Path) -> None:
+        exporting = Exporting(tmp_path, ImageStore(tmp_path / "store"))
+        done = exporting.run("--tag", "No Such Name")
+        assert not exporting.store.folder.exists()
         assert done.returncode == 2
         assert "error: 'No Such Name' is no name for an image" in done.stderr

@@ -503,7 +503,9 @@ class TestBadInput:
         self.refused(shop, project, TINT, "torch is not installed", "", "--torch", "cu130")
 
     def test_an_interpreter_without_the_runtime(self, shop: Workshop, tmp_path: Path) -> None:
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "bare")], check=True, timeout=60)
+        subprocess.run(
+            [sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "bare")], check=True, timeout=PATIENCE_S
+        )
         project = loose_project(tmp_path / "project")
         bare = str(tmp_path / "bare")
         self.refused(shop, project, LOOSE, "has no ai-runner-base", "pip install", "--python", bare, code=2)
@@ -557,7 +559,7 @@ class TestInterruption:
         assert process.returncode == 128 + signal.SIGTERM
         assert rest(project) == []
         assert [path.name for path in temporary.iterdir()] == []
-        until = time.monotonic() + 10  # what was killed needs a moment to be gone
+        until = time.monotonic() + PATIENCE_S  # what was killed needs a moment to be gone
         while (left := running_in(project)) and time.monotonic() < until:
             time.sleep(0.05)
         assert left == []

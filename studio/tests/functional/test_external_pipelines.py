@@ -97,7 +97,7 @@ class Repository:
             assert time.monotonic() < until, f"/health never says {status}, but {said}"
             assert process.poll() is None, "the runner has ended"
             try:
-                word = httpx.get(f"http://127.0.0.1:{self.runner_port}/health", timeout=5).json()["status"]
+                word = httpx.get(f"http://127.0.0.1:{self.runner_port}/health", timeout=PATIENCE_S).json()["status"]
             except httpx.ConnectError:  # it does not listen yet
                 word = said[-1] if said else ""
             if word and word not in said[-1:]:

@@ -22,9 +22,8 @@ from terminals import PATIENCE_S, OnTerminal, gone, on_terminal
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-ROUNDS = 20
+ROUNDS = 5  # of each target and moment
 AT_ONCE = 2
-LEFT_LIMIT_S = 5.0
 MARK = "KILL_TEST_RUN"  # in the environment of every process of a run, so that each can be found again
 # A process that the user's code has started, and that has no reason to end by itself.
 PIPELINE = """
@@ -38,7 +37,7 @@ WORDS = ("--pipeline-import", "effects:effect")
 Target = Literal["studio", "host", "pipeline"]
 Moment = Literal["spawn", "load", "stream", "reload"]
 MOMENTS: tuple[Moment, ...] = ("spawn", "load", "stream", "reload")
-LATEST_S = {"spawn": 0.5, "load": 2.0, "stream": 0.5, "reload": 2.0}
+LATEST_S = {"spawn": 0.5, "load": 2.0, "stream": 0.5, "reload": 2.0}  # after the start of the moment
 
 
 @dataclass(frozen=True)
@@ -78,12 +77,13 @@ class Run:
         return False
 
     def assert_nothing_left(self) -> None:
-        deadline = time.monotonic() + LEFT_LIMIT_S
+        deadline = time.monotonic() + PATIENCE_S
         while (left := self.processes()) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert left == []
         assert os.listdir(self.temporary) == []
-        assert [name for name in os.listdir("/dev/shm") if name.startswith("ai-runner")] == []
+        ours = [name for name in os.listdir("/dev/shm") if name.startswith("ai-runner")]
+        assert [name for name in ours if not name.startswith("ai-runner-comfyui-")] == []  # of other tests
 
     def assert_next_start_works(self) -> None:
         self.save("1 - frame")
@@ -103,12 +103,15 @@ class Round:
         self.run, self.target, self.moment = run, target, moment
         self.delay_s = chance.uniform(0.0, LATEST_S[moment])
         self.good = chance.random() < 0.5
+        self.standby = moment == "reload" or chance.random() < 0.5  # else it has nothing to do yet, but to import torch
 
     def __repr__(self) -> str:
         return f"{self.target} killed {self.delay_s:.3f} s into {self.moment}, in {self.run.project}"
 
     def play(self) -> None:
         words = (*WORDS, "--input", "pattern:320x240@30", "--preview", "blocks")
+        if not self.standby:
+            words += ("--no-standby",)
         try:
             with on_terminal(*words, cwd=self.run.project, **self.run.environ) as studio:
                 self._wait_for_the_moment(studio)
@@ -203,16 +206,19 @@ def new_run() -> Iterator[Callable[[], Run]]:
                     process.kill()
 
 
+@pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("target", ["studio", "host", "pipeline"])
-def test_a_process_that_is_killed_at_any_moment_leaves_nothing(target: Target, new_run: Callable[[], Run]) -> None:
+def test_a_process_that_is_killed_at_any_moment_leaves_nothing(
+    target: Target, moment: Moment, new_run: Callable[[], Run]
+) -> None:
     rounds = [
-        Round(new_run(), target, MOMENTS[number % len(MOMENTS)], random.Random(f"{target} {number}"))
-        for number in range(ROUNDS)
+        Round(new_run(), target, moment, random.Random(f"{target} {moment} {number}")) for number in range(ROUNDS)
     ]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for done in [pool.submit(round.play) for round in rounds]:
             done.result()
-    rounds[-1].run.assert_next_start_works()
+    if moment == MOMENTS[-1]:
+        rounds[-1].run.assert_next_start_works()
 
 
 def test_a_pipeline_that_dies_before_the_studio_looks_is_told(new_run: Callable[[], Run]) -> None:

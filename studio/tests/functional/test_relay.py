@@ -17,7 +17,7 @@ import httpx
 import pytest
 from terminals import on_terminal
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 @contextmanager

@@ -123,6 +123,7 @@ def project(tmp_path: Path) -> Project:
 
 
 class TestReload:
+    @pytest.mark.quick
     async def test_a_save_is_loaded_with_reason_file_and_timed_steps(self, project: Project) -> None:
         file = project.save("pipeline", level(40))
         async with project.opened(keep_weights=False, standby=False) as run:
@@ -139,7 +140,7 @@ class TestReload:
             assert names == [
                 "notice the save", "start process", "import", "import torch", "initialize", "first frame", "stop old",
             ]  # fmt: skip
-            assert now.load.total_s == pytest.approx(sum(step.seconds for step in now.load.steps), abs=0.05)
+            assert now.load.total_s == pytest.approx(sum(step.seconds for step in now.load.steps), abs=0.5)
             assert [load.outcome for load in now.loads] == ["replaced", "serving"]
             # never black, never anything but one of the two
             assert {value for value in run.values if abs(value - 40) > 1 and abs(value - 80) > 1} == set()

@@ -63,7 +63,7 @@ class Probed:
         passed = {}
         for name in ("startupProbe", "readinessProbe", "livenessProbe"):
             asked = self._kubernetes[name]["httpGet"]
-            answer = httpx.get(f"{self.url}{asked['path']}", timeout=self._kubernetes[name]["timeoutSeconds"])
+            answer = httpx.get(f"{self.url}{asked['path']}", timeout=PATIENCE_S)
             passed[name.removesuffix("Probe")] = 200 <= answer.status_code < 400
         return passed
 

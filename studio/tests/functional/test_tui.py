@@ -29,8 +29,11 @@ from ai_runner_studio.tui.widgets.route_line import RouteLine
 from ai_runner_studio.tui.widgets.tab_row import TabRow
 from runner.live.events import LogWritten, Route, Step, StreamEnded
 
+pytestmark = pytest.mark.usefixtures("exact_pilot")
+
 
 class TestPreview:
+    @pytest.mark.quick
     async def test_both_pictures_show_the_newest_frames_in_their_colours(self) -> None:
         async with studio() as run:
             run.session.input_tap.write(np.full((512, 512, 3), (250, 20, 30), np.uint8))
@@ -76,6 +79,7 @@ class TestPreview:
         assert (middle.upper == upper[10:25]).all()  # type: ignore[attr-defined]
         assert "".join(segment.text for segment in strip) == "▀" * 40
 
+    @pytest.mark.quick
     async def test_keys_change_mode_and_size(self) -> None:
         async with studio() as run:
             previews = run.app.main.previews
@@ -119,6 +123,7 @@ class TestStatus:
             assert "Revision 1: fresh process, importing 1.3 s" in run.text(Activity)
             assert run.app.main.previews.output.picture.message == ("Loading…", "", "importing 1.3 s")
 
+    @pytest.mark.quick
     async def test_header_says_state_and_revision(self) -> None:
         async with studio() as run:
             assert "green_shift.pipeline:GreenShift" in run.text(Header)
@@ -132,6 +137,7 @@ class TestStatus:
             assert "pipeline.py saved" in run.text(Activity)
             assert "revision 2 still runs" in run.text(Activity)
 
+    @pytest.mark.quick
     async def test_figures(self) -> None:
         async with studio((160, 40)) as run:
             await run.post(metrics=metrics(vram_bytes=2_100_000_000, vram_total_bytes=80_000_000_000))
@@ -179,22 +185,19 @@ class TestStatus:
 
 
 class TestRoute:
-    @pytest.mark.parametrize(
-        ("size", "expected"),
-        [
-            ((60, 16), "= 25.9 ms  sent 6,651 back 5,298"),
-            ((80, 24), "encode  4.3 › relay  2.1 › runner 12.4 › encode  5.1 › relay  1.9  = 25.9 ms"),
-            ((120, 36), "relay  1.9  = 25.9 ms  p95 41.2  sent 6,651 back 5,298"),
-            (
-                (200, 56),
-                "encode  4.3 › relay, decode  2.1 › runner 12.4 › encode  5.1 › relay, decode  1.9  = 25.9 ms",
-            ),
-        ],
-    )
-    async def test_the_line_shows_all_hops_in_every_width(self, size: tuple[int, int], expected: str) -> None:
-        async with studio(size) as run:
+    @pytest.mark.quick
+    async def test_the_line_shows_all_hops_in_every_width(self) -> None:
+        sizes = {
+            (60, 16): "= 25.9 ms  sent 6,651 back 5,298",
+            (80, 24): "encode  4.3 › relay  2.1 › runner 12.4 › encode  5.1 › relay  1.9  = 25.9 ms",
+            (120, 36): "relay  1.9  = 25.9 ms  p95 41.2  sent 6,651 back 5,298",
+            (200, 56): "encode  4.3 › relay, decode  2.1 › runner 12.4 › encode  5.1 › relay, decode  1.9  = 25.9 ms",
+        }
+        async with studio((60, 16)) as run:
             await run.post(**routed())
-            assert expected in run.text(RouteLine)
+            for size, expected in sizes.items():
+                await run.resize(*size)
+                assert expected in run.text(RouteLine)
 
     async def test_it_is_there_only_on_the_route_and_stays_at_the_end(self) -> None:
         async with studio() as run:
@@ -217,11 +220,7 @@ class TestRoute:
             await run.pilot.press("n")
             await run.until(lambda: run.app.main.query_one(RouteLine).display)
             assert run.session.calls == [("set_route", "trickle")]
-            await run.pilot.press("ctrl+p")
-            await run.pilot.pause(0.2)
-            await run.pilot.press(*"trickle route")
-            await run.pilot.pause(0.5)
-            await run.pilot.press("enter")
+            await run.command("trickle route")
             await run.until(lambda: run.session.calls[1:] == [("set_route", "direct")])
             assert run.messages()[-1] == "Frames go directly again. The stream begins again."
 
@@ -237,6 +236,7 @@ class TestRoute:
 
 
 class TestKeys:
+    @pytest.mark.quick
     async def test_verbs(self) -> None:
         async with studio() as run:
             await run.pilot.press("r", "space")
@@ -253,6 +253,7 @@ class TestKeys:
             await run.until(lambda: not run.app.is_running)
         assert run.app.return_code == code
 
+    @pytest.mark.quick
     async def test_help_opens_and_closes(self) -> None:
         async with studio() as run:
             await run.pilot.press("question_mark")
@@ -260,6 +261,7 @@ class TestKeys:
             await run.pilot.press("escape")
             await run.until(lambda: run.app.screen is run.app.main)
 
+    @pytest.mark.quick
     async def test_an_export_shows_its_plan_builds_and_tells_what_came_of_it(self) -> None:
         async with studio() as run:
             await run.pilot.press("x")
@@ -304,6 +306,7 @@ class TestKeys:
             assert "no builder can be used" in said
             assert "install buildah and podman" in said
 
+    @pytest.mark.quick
     async def test_theme_switches(self) -> None:
         async with studio() as run:
             await run.pilot.press("t")
@@ -311,13 +314,10 @@ class TestKeys:
             await run.pilot.press("t")
             assert run.app.theme == "studio-dark"
 
+    @pytest.mark.quick
     async def test_the_palette_runs_a_command(self) -> None:
         async with studio() as run:
-            await run.pilot.press("ctrl+p")
-            await run.pilot.pause(0.2)
-            await run.pilot.press(*"show reloads")
-            await run.pilot.pause(0.5)
-            await run.pilot.press("enter")
+            await run.command("show reloads")
             await run.until(lambda: "reloads" in run.shown())
 
     async def test_keys_in_a_text_field_are_text(self) -> None:
@@ -355,6 +355,7 @@ class TestParams:
             await run.until(lambda: run.session.snapshot.params["radius"] == 16)
             assert run.row("radius").editor.value == "16"  # type: ignore[attr-defined]
 
+    @pytest.mark.quick
     async def test_switch_select_and_slider(self) -> None:
         async with studio() as run:
             mirror, mode = run.row("mirror").editor, run.row("mode").editor
@@ -375,9 +376,9 @@ class TestParams:
             field = run.row("radius").editor
             assert isinstance(field, Input)
             field.value = "99"
-            await run.pilot.pause(0.3)
             reason = run.row("radius")._reason
-            assert reason.display
+            await run.until(lambda: reason.display)
+            await run.pilot.pause(0.3)  # longer than a change waits for the next one
             assert str(reason.content) == "must be at most 31"
             assert run.params_asked() == []
             field.value = "9"
@@ -434,6 +435,7 @@ class TestParams:
 
 
 class TestError:
+    @pytest.mark.quick
     async def test_it_appears_with_place_and_code_and_goes_by_itself(self) -> None:
         async with studio() as run:
             await run.pilot.press("3")
@@ -457,6 +459,7 @@ class TestError:
             await run.pilot.press("escape", "5")
             await run.until(lambda: run.shown() == {"error"})
 
+    @pytest.mark.quick
     async def test_the_traceback_is_one_key_away(self) -> None:
         async with studio() as run:
             await run.post(error=name_error())
@@ -497,6 +500,7 @@ class TestPanes:
             await run.pilot.resize_terminal(200, 56)
             await run.until(lambda: run.shown() == {"params", "log", "metrics"})
 
+    @pytest.mark.quick
     async def test_too_small_a_terminal_says_so_and_comes_back(self) -> None:
         async with studio() as run:
             await run.pilot.resize_terminal(50, 12)
@@ -505,6 +509,7 @@ class TestPanes:
             await run.pilot.resize_terminal(60, 16)
             await run.until(lambda: run.app.screen is run.app.main)
 
+    @pytest.mark.quick
     async def test_metrics_tell_stages_and_drops_by_reason(self) -> None:
         async with studio() as run:
             await run.pilot.press("4")
@@ -515,6 +520,7 @@ class TestPanes:
 
 
 class TestLog:
+    @pytest.mark.quick
     async def test_level_and_filter(self) -> None:
         async with studio() as run:
             await run.pilot.press("l")
@@ -550,6 +556,7 @@ class TestLog:
 
 
 class TestOpenInput:
+    @pytest.mark.quick
     async def test_it_opens_what_is_typed(self) -> None:
         async with studio() as run:
             await run.pilot.press("i")

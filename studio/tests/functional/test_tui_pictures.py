@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from scripted_session import STARTED_AT, ScriptedSession, differences, name_error, reloads, routed, running, standby
 from textual.pilot import Pilot
 from textual.widgets import ProgressBar
+from textual.worker import Worker
 
 from ai_runner_studio.preview.terminal import Terminal
 from ai_runner_studio.snapshot import Load
 from ai_runner_studio.tui.app import StudioApp
+from ai_runner_studio.tui.screens.differences import Differences
 from ai_runner_studio.tui.screens.export_image import ExportImage
 from ai_runner_studio.tui.screens.too_small import TooSmall
 from runner.live.events import LoadPlan, Step
@@ -84,14 +86,21 @@ def script(state: str, *keys: str) -> Callable[[Pilot[None]], Awaitable[None]]:
             session.output_tap.write(255 - bars())
             while not (app.main.previews.input.picture.frame and app.main.previews.output.picture.frame):
                 await asyncio.sleep(0.01)
-        await pilot.pause(0.1)
+        await pilot.pause()
         for key in keys:
             await pilot.press(key)
             while isinstance(app.screen, ExportImage) and not _settled(app.screen):
                 await asyncio.sleep(0.01)
-        await pilot.pause(0.1)
+            while isinstance(app.screen, Differences) and not all(w.is_finished for w in _workers(app)):
+                await asyncio.sleep(0.01)
+        await pilot.pause()
 
     return run
+
+
+def _workers(app: StudioApp) -> list[Worker[Any]]:
+    """Workers of the present screen."""
+    return [worker for worker in app.workers if worker.node is app.screen]
 
 
 def _settled(screen: ExportImage) -> bool:
@@ -99,7 +108,7 @@ def _settled(screen: ExportImage) -> bool:
     return screen.stage == "planned" or (screen.stage == "building" and screen.query_one(ProgressBar).total == 20)
 
 
-@pytest.mark.usefixtures("utc")
+@pytest.mark.usefixtures("utc", "exact_pilot")
 @pytest.mark.parametrize(
     ("state", "size", "keys", "theme"),
     [

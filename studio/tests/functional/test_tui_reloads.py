@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -18,6 +19,8 @@ from ai_runner_studio.tui.widgets.header import Header
 from ai_runner_studio.tui.widgets.line import SplitLine
 from ai_runner_studio.tui.widgets.reloads import ReloadsPane
 from runner.live.events import LoadPlan
+
+pytestmark = pytest.mark.usefixtures("exact_pilot")
 
 
 def many(**changes: Any) -> dict[str, Any]:
@@ -43,6 +46,7 @@ def visible(run: Studio) -> list[int]:
 
 
 class TestList:
+    @pytest.mark.quick
     async def test_every_load_tells_how_why_so_and_what_it_took(self) -> None:
         async with studio() as run:
             await run.post(**many())
@@ -68,16 +72,16 @@ class TestList:
                     assert part in entry(run, revision)
             assert pane(run).text.index("revision 8") < pane(run).text.index("revision 1")
 
-    @pytest.mark.parametrize("size", [(80, 24), (100, 30), (120, 36)])
-    async def test_no_line_is_too_long_and_no_word_is_broken(self, size: tuple[int, int]) -> None:
-        async with studio(size) as run:
+    async def test_no_line_is_too_long_and_no_word_is_broken(self) -> None:
+        async with studio((80, 24)) as run:
             await run.post(**many())
             await run.pilot.press("3")
-            await run.pilot.pause()
-            width = pane(run).scrollable_content_region.width
-            assert all(line.cell_length < width for _, line in pane(run)._rows)
-            words = set(pane(run).text.split())
-            assert {"initialize()", "GreenShift", "superseded"} & words == {"initialize()", "GreenShift"}
+            for size in ((80, 24), (100, 30), (120, 36)):
+                await run.resize(*size)
+                width = pane(run).scrollable_content_region.width
+                assert all(line.cell_length < width for _, line in pane(run)._rows)
+                words = set(pane(run).text.split())
+                assert {"initialize()", "GreenShift", "superseded"} & words == {"initialize()", "GreenShift"}
 
     async def test_keys_move_the_selection_and_keep_it_in_view(self) -> None:
         async with studio((80, 24)) as run:
@@ -163,6 +167,7 @@ class TestVerbs:
             await run.until(lambda: "standby off" in run.text(Header))
             assert run.session.calls == [("set_keep_weights", False), ("set_standby", False)]
 
+    @pytest.mark.quick
     async def test_back_goes_to_the_good_revision_before_and_says_which(self) -> None:
         async with studio() as run:
             loads = reloads()[:6]
@@ -195,11 +200,7 @@ class TestVerbs:
 
     async def test_the_palette_has_them(self) -> None:
         async with studio() as run:
-            await run.pilot.press("ctrl+p")
-            await run.pilot.pause(0.2)
-            await run.pilot.press(*"standby on")
-            await run.pilot.pause(0.5)
-            await run.pilot.press("enter")
+            await run.command("standby on")
             await run.until(lambda: [name for name, _ in run.session.calls] == ["set_standby"])
 
 
@@ -228,7 +229,7 @@ class TestDifferences:
         await run.post(**many())
         await run.pilot.press(*keys)
         await run.until(lambda: isinstance(run.app.screen, Differences))
-        await run.pilot.pause()
+        await run.work_done()
         screen = run.app.screen
         assert isinstance(screen, Differences)
         return screen
@@ -254,12 +255,14 @@ class TestDifferences:
             await run.pilot.press("escape")
             await run.until(lambda: run.app.screen is run.app.main)
 
+    @pytest.mark.quick
     async def test_what_serves_against_the_disk_and_tab_turns_it(self) -> None:
         async with studio() as run:
             screen = await self.open(run, "d")
             assert self.title(screen) == "Revision 8 → on disk now"
             assert "+        frame[..., 1] = blur(shifted)" in screen.query_one(DiffView).text
             await run.pilot.press("tab")
+            await run.work_done()
             assert self.title(screen) == "Revision 6 → revision 8"
             sentence = screen.query_one("#diff-nothing", Static)
             assert str(sentence.content) == "Revision 8 is made of the same code as revision 6."
@@ -272,6 +275,7 @@ class TestDifferences:
             await run.post(**many())
             await run.pilot.press("d")
             await run.until(lambda: isinstance(run.app.screen, Differences))
+            await run.work_done()
             assert self.title(run.app.screen) == "Revision 6 → revision 8"  # type: ignore[arg-type]
 
     async def test_the_first_revision_can_only_be_compared_with_the_disk(self) -> None:
@@ -299,32 +303,25 @@ class TestDifferences:
 
 
 class TestWhatIsSaid:
-    @pytest.mark.parametrize(
-        ("plan", "step", "said"),
-        [
+    async def test_a_load_under_way_says_how_it_is_done(self) -> None:
+        plans = (
             (LoadPlan(level="code", way="in place"), "new code", "code into the running process, taking it in 1.3 s"),
             (LoadPlan(way="overlap"), "import", "fresh process, importing 1.3 s"),
             (LoadPlan(way="overlap", standby="fork"), "import", "fresh process from standby, importing 1.3 s"),
             (LoadPlan(way="hand-over", standby="spawn"), "stop old", "hand-over, ending the old one 1.3 s"),
-        ],
-    )
-    async def test_a_load_under_way_says_how_it_is_done(self, plan: LoadPlan, step: str, said: str) -> None:
+        )
         async with studio() as run:
-            await run.post(load=Load(3, "saved", STARTED_AT, step=step, plan=plan))
-            assert f"Revision 3: {said}" in run.text(Activity)
+            for plan, step, said in plans:
+                await run.post(load=Load(3, "saved", STARTED_AT, step=step, plan=plan))
+                assert f"Revision 3: {said}" in run.text(Activity)
 
-    @pytest.mark.parametrize(
-        ("size", "said"),
-        [
-            ((120, 36), "no room for two: needs 9.1 GB of GPU memory, 4.0 GB free"),
-            ((80, 24), "needs 9.1 GB, 4.0 GB free"),
-        ],
-    )
-    async def test_a_hand_over_says_why(self, size: tuple[int, int], said: str) -> None:
-        async with studio(size) as run:
+    async def test_a_hand_over_says_why(self) -> None:
+        async with studio((120, 36)) as run:
             plan = LoadPlan(way="hand-over", memory="GPU", needed_bytes=9_100_000_000, free_bytes=4_000_000_000)
             await run.post(load=Load(3, "saved", STARTED_AT, step="stop old", plan=plan), serving=None)
-            assert said in run.text(Activity)
+            assert "no room for two: needs 9.1 GB of GPU memory, 4.0 GB free" in run.text(Activity)
+            await run.resize(80, 24)
+            assert "needs 9.1 GB, 4.0 GB free" in run.text(Activity)
 
     async def test_afterwards_one_line_says_what_happened(self) -> None:
         async with studio() as run:
@@ -336,17 +333,18 @@ class TestWhatIsSaid:
                 await run.post(loads=reloads()[:6], load=reloads()[5], serving=revision)
                 assert said in run.text(Activity)
 
-    @pytest.mark.parametrize("size", [(80, 24), (120, 36), (200, 56)])
-    async def test_the_header_always_says_how_reloads_are_done(self, size: tuple[int, int]) -> None:
-        async with studio(size) as run:
-            width = size[0]
-            for state, short, full in (
-                ({"standby": standby()}, "standby ✓", "standby ready, fork 150 MB"),
-                ({"standby": standby(state="warming", memory_bytes=0)}, "standby …", "standby warming"),
-                ({"standby": standby(state="dropped", reason="0.7 GB free")}, "standby ✗", "dropped: 0.7 GB free"),
-                ({"standby_on": False, "standby": standby(state="off")}, "standby –", "standby off"),
-            ):
-                await run.post(keep_weights=True, **state)
+    async def test_the_header_always_says_how_reloads_are_done(self) -> None:
+        sizes = ((80, 24), (120, 36), (200, 56))
+        states = (
+            ({"standby": standby()}, "standby ✓", "standby ready, fork 150 MB"),
+            ({"standby": standby(state="warming", memory_bytes=0)}, "standby …", "standby warming"),
+            ({"standby": standby(state="dropped", reason="0.7 GB free")}, "standby ✗", "dropped: 0.7 GB free"),
+            ({"standby_on": False, "standby": standby(state="off")}, "standby –", "standby off"),
+        )
+        async with studio((80, 24)) as run:
+            for (width, height), (state, short, full) in itertools.product(sizes, states):
+                await run.resize(width, height)
+                await run.post(**{"keep_weights": True, "standby_on": True, **state})
                 text = run.text(Header)
                 assert (short if width == 80 else full.split(",")[0].split(":")[0]) in text
                 assert width < 200 or full in text
@@ -361,13 +359,12 @@ class TestWhatIsSaid:
             body = str(run.app.main.query_one("#metrics-body", Static).content)
             assert "ready, fork 150 MB, 212 modules" in body
 
-    @pytest.mark.parametrize("width", [60, 80, 100, 120, 160])
-    async def test_no_key_in_the_footer_is_cut_in_half(self, width: int) -> None:
-        async with studio((width, 30)) as run:
+    async def test_no_key_in_the_footer_is_cut_in_half(self) -> None:
+        async with studio((60, 30)) as run:
             await run.post(**many())
-            for keys in ((), ("3",)):
-                await run.pilot.press(*keys)
-                await run.pilot.pause(0.1)
+            for pane_key, width in itertools.product(("1", "3"), (60, 80, 100, 120, 160)):
+                await run.pilot.press(pane_key)
+                await run.resize(width, 30)
                 shown = [key for key in run.app.main.query("FooterKey") if key.display]
                 assert max(key.region.right for key in shown) <= width
                 assert {"reload", "quit"} <= {key.action.rpartition(".")[2] for key in shown}  # type: ignore[attr-defined]

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+PATIENCE_S = 60.0
 PROGRAM = Path(__file__).with_name("scripted_studio.py")
 
 
@@ -35,7 +36,7 @@ class Screen:
         self.child = child
         self.output = b""
 
-    def read_until(self, text: bytes, limit_s: float = 30) -> None:
+    def read_until(self, text: bytes, limit_s: float = PATIENCE_S) -> None:
         until = time.monotonic() + limit_s
         while text not in self.output:
             assert time.monotonic() < until, f"no {text!r} in {self.output[-500:]!r}"
@@ -66,7 +67,7 @@ def test_leaving_restores_the_terminal(screen: Screen, key: bytes, code: int) ->
     os.write(screen.parent, key)
     screen.read_until(b"\x1b[?1049l")
     screen.read_until(b"\x1b[?25h")
-    assert screen.process.wait(20) == code
+    assert screen.process.wait(PATIENCE_S) == code
     assert termios.tcgetattr(screen.child) == screen.before
     assert b"Traceback" not in screen.output
 
@@ -75,4 +76,4 @@ def test_it_ends_when_its_terminal_is_closed(screen: Screen) -> None:
     screen.read_until("▀".encode())
     os.close(screen.child)
     os.close(screen.parent)
-    assert screen.process.wait(20) != 0
+    assert screen.process.wait(PATIENCE_S) != 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shutil
@@ -16,6 +15,8 @@ from watch_reader import python, reading, watch
 from ai_runner_studio.reload import file_system
 from ai_runner_studio.reload import watch as watch_module
 from ai_runner_studio.reload.watch import Watcher
+
+pytestmark = pytest.mark.usefixtures("no_hurry")
 
 
 @pytest.fixture
@@ -113,7 +114,10 @@ class TestWithoutEvents:
         monkeypatch.setattr(watch_module, "FolderEvents", lambda _folders, look: real([folder], look))
 
     @pytest.mark.usefixtures("deaf")
-    async def test_a_file_system_that_reports_nothing_is_looked_at_often_and_that_is_said(self, effect: Path) -> None:
+    async def test_a_file_system_that_reports_nothing_is_looked_at_often_and_that_is_said(
+        self, effect: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(watch_module, "LOOK_EVERY_S", watch_module.POLL_EVERY_S + 0.05)
         said: list[str] = []
         async with reading(watch(effect, notice=said.append)) as reader:
             for value in (2, 3, 4):
@@ -143,7 +147,7 @@ class TestWithoutEvents:
         async with reading(watch(effect)) as reader:
             with open(os.path.join(os.fsencode(effect.parent), b"\xff.py"), "w"):
                 pass
-            await asyncio.sleep(0.1)
+            await reader.catches_up()
             for value in (2, 3):
                 effect.write_text(f"a = {value}\n")
                 assert await reader.next() == {effect}
@@ -156,12 +160,15 @@ from ai_runner_studio.reload.watch import Watcher
 
 async def main():
     effect = Path(sys.argv[1])
-    watcher = Watcher(effect.parent, notice=print)
+    notices = []
+    watcher = Watcher(effect.parent, notice=notices.append)
     watcher.watch_files([effect])
     reader = asyncio.create_task(anext(aiter(watcher)))
-    await asyncio.sleep(0.5)
+    while not notices:
+        await asyncio.sleep(0.01)
     effect.write_text("a = 2")
-    print({effect} == await asyncio.wait_for(reader, 10))
+    found = await asyncio.wait_for(reader, 60)
+    print(*notices, found == {effect}, sep="\\n")
 
 asyncio.run(main())
 """
