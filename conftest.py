@@ -38,12 +38,14 @@ def _slow_first(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
     slow = [item for item in items if _is_slow(item)]
     others = [item for item in items if not _is_slow(item)]
     files = list(dict.fromkeys(item.path for item in slow))
-    ends = [len(others) * worker // workers for worker in range(workers + 1)]
     ordered: list[pytest.Item] = []
     for worker in range(workers):
-        ordered += [item for item in slow if files.index(item.path) % workers == worker]
-        ordered += others[ends[worker] : ends[worker + 1]]
-    return ordered
+        stretch = (len(items) - len(ordered)) // (workers - worker)  # as pytest-xdist cuts it
+        first = [item for item in slow if files.index(item.path) % workers == worker]
+        more = max(0, stretch - len(first))
+        ordered += first + others[:more]
+        del others[:more]
+    return ordered + others
 
 
 def _is_slow(item: pytest.Item) -> bool:

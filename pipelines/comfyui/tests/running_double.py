@@ -5,13 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 import comfyui_pipeline
 
 DOUBLE = Path(__file__).parent / "double"
 EXTRA_PATHS = Path(comfyui_pipeline.__file__).with_name("node_package") / "extra_model_paths.yaml"
+PATIENCE_S = 60.0  # ends a test that hangs
 
 
 @dataclass
@@ -46,3 +50,18 @@ def stop_double(double: RunningDouble) -> None:
     double.reading.join()
     assert double.process.stdout is not None
     double.process.stdout.close()
+
+
+def left(processes: list[psutil.Process]) -> list[int]:
+    """Wait until all of them have exited; the ids of those that run on. Their parent may reap them much later."""
+    deadline = time.monotonic() + PATIENCE_S
+    while (running := [process.pid for process in processes if _runs(process)]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return running
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -14,6 +14,7 @@ from runner.testing import EntrypointContract, PipelineContract
 from .running_double import DOUBLE, RunningDouble
 from .workflows import INVERT, chain, node
 
+PATIENT_HOST = Path(__file__).parents[3] / "runner" / "tests" / "patient_host"
 SIZE = {"width": 64, "height": 64}
 BRIGHT = chain(node("Brightness", "Light", factor=1.0, channel="all", negative=False, note=""))
 
@@ -54,7 +55,11 @@ class TestRunner(EntrypointContract):
 
     def folder(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder = super().folder(tmp_path_factory)
-        self.environment = {"COMFYUI_FOLDER": str(DOUBLE), "COMFYUI_ARGS": f"--base-directory {folder / 'base'}"}
+        self.environment = {
+            "COMFYUI_FOLDER": str(DOUBLE),
+            "COMFYUI_ARGS": f"--base-directory {folder / 'base'}",
+            "PYTHONPATH": str(PATIENT_HOST),
+        }
         return folder
 
 

@@ -14,6 +14,8 @@ import pytest
 
 import comfyui_pipeline
 
+from .running_double import left
+
 KEEPER = Path(comfyui_pipeline.__file__).with_name("keeper.py")
 PATIENCE_S = 60.0
 # Says its number and that of a process that it has started, and waits for ever.
@@ -49,10 +51,6 @@ def keep() -> Iterator[Keep]:
     for keeper in keepers:
         with keeper:
             keeper.kill()
-
-
-def left(processes: list[psutil.Process]) -> list[int]:
-    return [process.pid for process in psutil.wait_procs(processes, timeout=PATIENCE_S)[1]]
 
 
 class TestKeeper:

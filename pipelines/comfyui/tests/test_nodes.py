@@ -17,6 +17,8 @@ from comfyui_pipeline.install import PACKAGE, install_nodes, main
 from comfyui_pipeline.node_package.custom_nodes.ai_runner_live_frames import LiveFrameIn, LiveFrameOut
 from comfyui_pipeline.transport.memory import PREFIX, FrameMemory, sweep
 
+pytestmark = pytest.mark.quick
+
 TOKEN = "00" * 16
 
 

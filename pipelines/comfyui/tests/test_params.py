@@ -18,6 +18,8 @@ from runner.live.pipelines.loader import parse_params
 from .running_double import DOUBLE
 from .workflows import INVERT
 
+pytestmark = pytest.mark.quick
+
 
 class TestParams:
     def test_without_a_word_pictures_pass_through(self) -> None:

@@ -18,6 +18,8 @@ from runner.errors import ParamsError
 from .running_double import RunningDouble
 from .workflows import INVERT, chain, frame, node, picture, running_pipeline, through
 
+pytestmark = pytest.mark.quick
+
 PICTURES = [picture(number) for number in range(8)]
 
 

@@ -18,7 +18,7 @@ from comfyui_pipeline import pipeline as pipeline_module
 from comfyui_pipeline.errors import ServerError, ServerLost, ServerStartError, SettingsError
 from comfyui_pipeline.pipeline import ComfyUI
 
-from .running_double import DOUBLE
+from .running_double import DOUBLE, left
 from .workflows import PATIENCE_S, chain, frame, node, picture, running_pipeline, through
 
 PICTURE, WHITE = picture(0), torch.ones(1, 64, 64, 3)
@@ -39,11 +39,6 @@ def listening(process: psutil.Process) -> list[str]:
     """The addresses that a process takes connections at."""
     connections = process.net_connections("tcp")
     return [connection.laddr.ip for connection in connections if connection.status == psutil.CONN_LISTEN]
-
-
-def left(processes: list[psutil.Process]) -> list[int]:
-    """Those that are still there after they had time to go."""
-    return [process.pid for process in psutil.wait_procs(processes, timeout=PATIENCE_S)[1]]
 
 
 class TestLife:

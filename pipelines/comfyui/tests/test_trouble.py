@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -146,15 +147,18 @@ class TestLostServers:
     async def test_a_server_of_the_users_that_comes_back_is_connected_to_again(
         self, own_double: Callable[..., RunningDouble], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        first = own_double()
-        monkeypatch.setenv("COMFYUI_URL", first.url)
-        async with running_pipeline(prompt=INVERT) as pipeline:
-            await through(pipeline, [PICTURE])
-            stop_double(first)
-            with pytest.raises(ServerLost):
-                await there_and_back(pipeline, PICTURE)
-            own_double(port=int(first.url.rsplit(":", 1)[1]))
-            (output,) = await through(pipeline, [PICTURE])
+        with socket.socket() as keeper:  # the port is nobody else's while the server is restarted
+            keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            keeper.bind(("127.0.0.1", 0))
+            first = own_double(port=keeper.getsockname()[1])
+            monkeypatch.setenv("COMFYUI_URL", first.url)
+            async with running_pipeline(prompt=INVERT) as pipeline:
+                await through(pipeline, [PICTURE])
+                stop_double(first)
+                with pytest.raises(ServerLost):
+                    await there_and_back(pipeline, PICTURE)
+                own_double(port=keeper.getsockname()[1])
+                (output,) = await through(pipeline, [PICTURE])
         assert torch.equal(output.tensor, 1 - PICTURE)
 
     async def test_one_that_is_not_there_is_told_with_the_way_out(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,8 @@ from comfyui_pipeline.workflow import Workflow
 
 from .workflows import chain, node
 
+pytestmark = pytest.mark.quick
+
 RECORDED = json.loads((Path(__file__).parent / "data" / "protocol_transcript.json").read_text())
 
 

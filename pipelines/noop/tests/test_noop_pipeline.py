@@ -12,6 +12,8 @@ from noop_pipeline.pipeline import Noop, NoopFailure
 from runner.live.pipelines import PipelineSpec
 from runner.testing import NumberedFrames, PipelineContract
 
+pytestmark = pytest.mark.quick
+
 
 def spec(**params: Any) -> PipelineSpec:
     return PipelineSpec(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 from types import MappingProxyType
@@ -10,13 +11,14 @@ from runner.testing import EntrypointContract
 from runner.testing.served_process import environment, find_command
 
 DOUBLE = Path(__file__).parents[2] / "scope" / "tests" / "data" / "scope_double"
+PATIENT_HOST = Path(__file__).parents[3] / "runner" / "tests" / "patient_host"
 SIZE = {"width": 128, "height": 128}
 
 
 class TestScopeRunner(EntrypointContract):
     command = ("scope-runner",)
     model_id = "scope"
-    environment = MappingProxyType({"PYTHONPATH": str(DOUBLE), "SCOPE_PIPELINE": "gray"})
+    environment = MappingProxyType({"PYTHONPATH": f"{DOUBLE}{os.pathsep}{PATIENT_HOST}", "SCOPE_PIPELINE": "gray"})
     params = SIZE
     live_params = ({**SIZE, "strength": 0.5},)
     bad_params = ({**SIZE, "strength": 2}, {**SIZE, "pipeline": "grey"})

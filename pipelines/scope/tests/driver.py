@@ -58,7 +58,7 @@ class Driver:
         await self.pipeline.stop()
 
     async def _one(self) -> VideoOutput:
-        taken = await asyncio.wait_for(self._taken.get(), 30)
+        taken = await asyncio.wait_for(self._taken.get(), 60)
         if isinstance(taken, Exception):
             raise taken
         return taken

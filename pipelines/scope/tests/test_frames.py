@@ -13,6 +13,8 @@ from scope_pipeline.registry import load_registry
 
 from .driver import FRAME, Driver, levels
 
+pytestmark = pytest.mark.quick
+
 
 def register_growing() -> None:
     """Register a pipeline that takes two frames, then three, four, ...; all outputs of a call have its number."""

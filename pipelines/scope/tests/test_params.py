@@ -16,6 +16,8 @@ from scope_pipeline.form import Filled
 from scope_pipeline.loading import fill
 from scope_pipeline.params import DEFAULT_PROMPT, ScopeParams
 
+pytestmark = pytest.mark.quick
+
 
 class TestLightClass:
     def test_it_is_loaded_without_torch_or_scope(self) -> None:

@@ -26,6 +26,8 @@ from scope_pipeline.registry import find_pipeline, load_registry, registered_ids
 
 from .driver import SIZE, Driver, levels
 
+pytestmark = pytest.mark.quick
+
 PLUGIN = """
 from pydantic import Field
 import torch

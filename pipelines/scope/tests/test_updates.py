@@ -15,12 +15,14 @@ from scope_pipeline.errors import ModelsMissing, UnknownScopePipeline
 
 from .driver import SIZE, Driver, levels
 
+pytestmark = pytest.mark.quick
+
 
 async def update(driver: Driver, **params: Any) -> bool:
     """Apply params, and wait for the reload if there is one; whether there was."""
     task = await driver.pipeline.update_params(**{**SIZE, **params})
     if task is not None:
-        await asyncio.wait_for(task, 30)
+        await asyncio.wait_for(task, 60)
     return task is not None
 
 
@@ -143,7 +145,7 @@ class TestReload:
         await driver.put(1)
         assert levels(await driver.take(1)) == [0]
         assert task is not None
-        await asyncio.wait_for(task, 30)
+        await asyncio.wait_for(task, 60)
 
     async def test_a_failed_reload_goes_on_with_the_old_one_and_is_told(
         self, driver: Driver, caplog: pytest.LogCaptureFixture
@@ -181,7 +183,7 @@ class TestNoRoom:
         await driver.start(pipeline="gray")
         task = await driver.pipeline.update_params(**SIZE, pipeline="echo-files")
         assert task is not None
-        await asyncio.wait_for(task, 30)
+        await asyncio.wait_for(task, 60)
         assert driver.pipeline._running._node.beside == []  # type: ignore[union-attr]
 
     async def test_if_the_new_one_fails_the_old_one_is_loaded_again(self, driver: Driver, scope: Path) -> None:

@@ -14,6 +14,8 @@ from runner.testing import EntrypointContract
 from streamdiffusion_pipeline.tiny_model import write_tiny_model
 from streamdiffusion_runner.main import pipeline_spec
 
+PATIENT_HOST = Path(__file__).parents[3] / "runner" / "tests" / "patient_host"
+
 
 class TestRunner(EntrypointContract):
     command = ("streamdiffusion-runner",)
@@ -32,6 +34,7 @@ class TestRunner(EntrypointContract):
             "STREAMDIFFUSION_PARAMS": json.dumps({**params, "controlnets": [], "acceleration": "none"}),
             "HF_HUB_OFFLINE": "1",
             "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(PATIENT_HOST),
         }
         cls.live_params = [{**params, "prompt": "a red fox", "guidance_scale": 1.2}]
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import pytest
 import torch
 
+from streamdiffusion_pipeline import proof
 from streamdiffusion_pipeline.tiny_model import (
     write_hub_cache,
     write_tiny_controlnet,
@@ -78,3 +83,18 @@ def pictures() -> list[torch.Tensor]:
     """Ten different inputs, (1, 64, 64, 3) in [0, 1]."""
     generator = torch.Generator().manual_seed(3)
     return [torch.rand(1, 64, 64, 3, generator=generator) for _ in range(10)]
+
+
+@pytest.fixture
+def proof_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the proof of a preparation in this process, which has imported diffusers; `TestPrepare` has one in its own."""
+
+    def run(command: list[str], *, input: str, **_: Any) -> subprocess.CompletedProcess[str]:
+        assert command == [sys.executable, "-m", proof.__name__]
+        said = io.StringIO()
+        with contextlib.redirect_stderr(said), monkeypatch.context() as patch:
+            patch.setattr(sys, "stdin", io.StringIO(input))
+            code = proof.main()
+        return subprocess.CompletedProcess(command, code, "", said.getvalue())
+
+    monkeypatch.setattr("streamdiffusion_pipeline.prepare.subprocess.run", run)

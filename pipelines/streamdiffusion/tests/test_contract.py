@@ -43,6 +43,6 @@ class TestContract(PipelineContract):
             patch.setenv("STREAMDIFFUSION_PARAMS", json.dumps({**params, "controlnets": []}))
             yield
 
-    @pytest.mark.timeout(300)  # two processes that import diffusers, which takes long where others work too
+    @pytest.mark.usefixtures("proof_here")
     def test_prepare_models_can_run_twice(self) -> None:
         super().test_prepare_models_can_run_twice()

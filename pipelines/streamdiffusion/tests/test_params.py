@@ -15,6 +15,8 @@ from streamdiffusion_pipeline.defaults import SUBVARIANTS, default_params
 from streamdiffusion_pipeline.notices import Notices, notices
 from streamdiffusion_pipeline.params import StreamDiffusionParams
 
+pytestmark = pytest.mark.quick
+
 # As the network's gateways send it, with everything that its runner knows.
 LIVEPEER: dict[str, Any] = {
     "model_id": "stabilityai/sd-turbo",

@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,34 +42,64 @@ def hub(models: TinyModels, tmp_path: Path) -> Hub:
     return Hub(repos)
 
 
-async def prepared(hub: Hub, cache: Path, **params: Any) -> tuple[int, str]:
-    """`prepare` in a process of its own, which may ask the hub: exit code, log."""
-    code = (
-        "import logging, sys\n"
-        "logging.basicConfig(level='INFO')\n"
-        "from streamdiffusion_pipeline.errors import ModelError\n"
-        "from streamdiffusion_pipeline.prepare import prepare\n"
-        "try:\n    prepare()\nexcept ModelError as error:\n    sys.exit(str(error))"
-    )
+# Prepares for the params in each line that it reads, and prints the error, "" on success.
+PREPARER = """
+import json, logging, os, sys
+logging.basicConfig(level="INFO", stream=sys.stderr)
+from streamdiffusion_pipeline.errors import ModelError
+from streamdiffusion_pipeline.prepare import prepare
+for line in sys.stdin:
+    os.environ["STREAMDIFFUSION_PARAMS"] = line
+    try:
+        prepare()
+        failure = ""
+    except ModelError as error:
+        failure = str(error)
+    print(json.dumps(failure), flush=True)
+"""
+
+
+class Preparer:
+    """`prepare` in a process of its own, which may ask the hub. It imports diffusers, which takes seconds."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def prepare(self, **params: Any) -> str:
+        """Return the error, "" on success."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({**PARAMS, **params}).encode() + b"\n")
+        failure: str = json.loads(await self._process.stdout.readline())
+        return failure
+
+
+@asynccontextmanager
+async def preparer(hub: Hub, cache: Path) -> AsyncIterator[Preparer]:
     async with hub.server() as server:
+        log = (cache.parent / "log").open("wb")
         environ = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-c",
-            code,
+            PREPARER,
             env={
                 **environ,
                 "HF_ENDPOINT": str(server.make_url("")).rstrip("/"),
                 "MODEL_DIR": str(cache),
                 "HF_HOME": str(cache / "home"),
                 "OMP_NUM_THREADS": "1",
-                "STREAMDIFFUSION_PARAMS": json.dumps({**PARAMS, **params}),
             },
-            stderr=asyncio.subprocess.PIPE,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
         )
-        _, log = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, log.decode()
+        log.close()
+        try:
+            yield Preparer(process)
+        finally:
+            process.stdin.close()  # type: ignore[union-attr]
+            await process.wait()
 
 
 @pytest.mark.timeout(300)  # processes that import diffusers, which takes long where others work too
@@ -78,16 +110,16 @@ class TestPrepare:
         unet, text = "unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"
         hub.cut.add(text)
         hub.refused.add(unet)
-        code, log = await prepared(hub, tmp_path / "cache")
-        assert code == 1
-        assert f"'{MODEL}' could not be downloaded: 403" in log
+        async with preparer(hub, tmp_path / "cache") as one:
+            assert "the hub has no 'nobody/nothing'" in await one.prepare(model_id="nobody/nothing")
+            assert f"'{MODEL}' could not be downloaded: 403" in await one.prepare()
         had = set(hub.got)
         assert (MODEL, text) in had  # a connection that broke off was taken up again
         hub.refused.clear()
         hub.got.clear()
-        code, log = await prepared(hub, tmp_path / "cache")
-        assert code == 0, log
-        assert f"{MODEL} works without a connection" in log
+        async with preparer(hub, tmp_path / "cache") as another:
+            assert await another.prepare() == ""
+        assert f"{MODEL} works without a connection" in (tmp_path / "log").read_text()
         assert unet in hub.files(MODEL)
         assert not had.intersection(hub.got)
         fetched = {*hub.files(MODEL), *(name for _, name in had)}
@@ -100,11 +132,7 @@ class TestPrepare:
         folders = fetch(StreamDiffusionParams(**PARAMS))  # this process may not ask anybody
         assert [folder.is_dir() for folder in folders] == [True] * 3
 
-    async def test_what_the_hub_does_not_have_is_named(self, hub: Hub, tmp_path: Path) -> None:
-        code, log = await prepared(hub, tmp_path / "cache", model_id="nobody/nothing")
-        assert code == 1
-        assert "the hub has no 'nobody/nothing'" in log
-
+    @pytest.mark.usefixtures("proof_here")
     def test_a_folder_that_does_not_work_is_told(
         self, models: TinyModels, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:

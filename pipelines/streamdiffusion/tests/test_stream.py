@@ -13,6 +13,8 @@ from streamdiffusion_pipeline.params import StreamDiffusionParams
 
 from .conftest import TinyModels
 
+pytestmark = pytest.mark.quick
+
 
 def load(models: TinyModels, **params: Any) -> Painter[int]:
     return Painter.load(StreamDiffusionParams(**models.params(**params)))

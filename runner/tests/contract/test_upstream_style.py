@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ import pytest
 from runner.errors import NotAPipelineError
 from runner.live.pipelines import BaseParams, Pipeline, PipelineSpec, pipeline
 from runner.testing import EntrypointContract, PipelineContract
+
+from ..http.infer_process import PATIENT_FOLDER
 
 UPSTREAM = Path(__file__).with_name("upstream")
 
@@ -39,6 +42,8 @@ class TestWithAModel(PipelineContract):
 class TestChunks(PipelineContract):
     spec = PipelineSpec(name="scope", pipeline_cls="chunked:Chunked")
     outputs_per_input = 3
+    # Chunks in a pipeline process: `test_pipeline_contract`.
+    test_it_runs_in_the_pipeline_process_and_leaves_nothing = None
 
 
 class TestEarlierLayout(PipelineContract):
@@ -48,6 +53,7 @@ class TestEarlierLayout(PipelineContract):
 
 class TestDecoratedFunction(PipelineContract):
     spec = PipelineSpec(name="green-shift", pipeline_cls="decorated:green_shift")
+    test_it_runs_in_the_pipeline_process_and_leaves_nothing = None  # `TestDecoratedScript`
 
 
 class TestDecoratedPipelineClass(PipelineContract):
@@ -69,6 +75,7 @@ class TestDecoratedScript(EntrypointContract):
     command = (sys.executable, "decorated.py")
     model_id = "green-shift"
     pictures = 8
+    environment = MappingProxyType({"PYTHONPATH": str(PATIENT_FOLDER)})
 
     def folder(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder = super().folder(tmp_path_factory)

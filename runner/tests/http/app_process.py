@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sys
 import time
@@ -16,6 +17,8 @@ import psutil
 from runner.testing import served_process
 from runner.testing.served_process import PATIENCE_S, ServedProcess
 
+from .infer_process import PATIENT_FOLDER
+
 COMMAND = ("-m", "runner.main")
 
 
@@ -28,6 +31,8 @@ class AppProcess(ServedProcess):
     """The server, by the arguments that this interpreter gets, and what it is made of."""
 
     def __init__(self, folder: Path, *command: str, **environ: str) -> None:
+        path = [environ.get("PYTHONPATH", ""), str(PATIENT_FOLDER)]
+        environ["PYTHONPATH"] = os.pathsep.join(filter(None, path))
         super().__init__(folder, [sys.executable, *(command or COMMAND)], environ)
         self.client = httpx.Client(base_url=self.url, timeout=PATIENCE_S)
 

@@ -13,6 +13,8 @@ from typing import Any
 
 from runner.testing.network import Network
 
+from ..trickle.clock import kept_port
+
 _READ_BYTES = 16 * 1024
 
 
@@ -54,14 +56,14 @@ class FaultyProxy:
         asked: the requests so far.
     """
 
-    def __init__(self, session: Network, certificate: Path | None = None) -> None:
+    def __init__(self, session: Network, port: int, certificate: Path | None = None) -> None:
         self.rule: Rule = lambda _asked: None
         self.asked: list[Asked] = []
         self._name = session.name
         self._relay_port = session.port
         self._tls = _tls(certificate) if certificate else None
         self._urls = session.urls
-        self._port = 0
+        self._port = port
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -74,7 +76,6 @@ class FaultyProxy:
     async def up(self) -> None:
         """Listen."""
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port, ssl=self._tls)
-        self._port = self._server.sockets[0].getsockname()[1]
 
     async def down(self) -> None:
         """Be gone: every connection breaks off, and new ones are refused."""
@@ -173,9 +174,10 @@ def _tls(certificate: Path) -> ssl.SSLContext:
 @asynccontextmanager
 async def between(session: Network, certificate: Path | None = None) -> AsyncIterator[FaultyProxy]:
     """A proxy before the session's relay, listening."""
-    proxy = FaultyProxy(session, certificate)
-    await proxy.up()
-    try:
-        yield proxy
-    finally:
-        await proxy.down()
+    with kept_port() as port:
+        proxy = FaultyProxy(session, port, certificate)
+        await proxy.up()
+        try:
+            yield proxy
+        finally:
+            await proxy.down()

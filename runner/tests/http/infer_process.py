@@ -17,19 +17,40 @@ import psutil
 
 from runner.live.events import Event, decode
 
-PATIENCE_S = 60.0
+PATIENCE_S = 60.0  # ends a test that hangs
 COMMAND = [sys.executable, "-m", "runner.live.infer"]
+PATIENT_FOLDER = Path(__file__).parents[1] / "patient_host"
+# The host with as much time for an orderly exit as a busy machine needs.
+PATIENT = f"""
+import sys
+import runner.live.infer as infer
+infer.SHUTDOWN_LIMIT_S = {PATIENCE_S}
+sys.exit(infer.main())
+"""
 
 
 class HostProcess:
-    """A runner host, and a client of it."""
+    """A runner host, and a client of it.
 
-    def __init__(self, folder: Path, *arguments: str, stdin: int = subprocess.DEVNULL, **environ: str) -> None:
+    With `patient` it runs `PATIENT`, with `PATIENT_FOLDER` on its path; otherwise it has the limits of production.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        stdin: int = subprocess.DEVNULL,
+        patient: bool = False,
+        **environ: str,
+    ) -> None:
         clean = {key: value for key, value in os.environ.items() if "_IMPORT" not in key and key != "VERBOSE_LOGGING"}
+        command = COMMAND
+        if patient:
+            command, environ = [sys.executable, "-c", PATIENT], {"PYTHONPATH": str(PATIENT_FOLDER)} | environ
         self.log = folder / f"host-{time.monotonic_ns()}.log"  # several may run in one folder
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*COMMAND, *arguments],
+                [*command, *arguments],
                 cwd=folder,
                 env=clean | environ,
                 stdin=stdin,
@@ -58,7 +79,7 @@ class HostProcess:
         deadline = time.monotonic() + PATIENCE_S
         while not condition(status := self.client.get("/api/status").json()):
             assert time.monotonic() < deadline, status
-            time.sleep(0.05)
+            time.sleep(0.02)
         return status
 
     def wait_ready(self) -> None:
@@ -96,8 +117,8 @@ class HostProcess:
 
 
 @contextlib.contextmanager
-def running(folder: Path, *arguments: str, **options: Any) -> Iterator[HostProcess]:
-    host = HostProcess(folder, *arguments, **options)
+def running(folder: Path, *arguments: str, patient: bool = True, **options: Any) -> Iterator[HostProcess]:
+    host = HostProcess(folder, *arguments, patient=patient, **options)
     try:
         host.wait_listening()
         yield host
@@ -106,8 +127,20 @@ def running(folder: Path, *arguments: str, **options: Any) -> Iterator[HostProce
 
 
 def gone(processes: list[psutil.Process]) -> bool:
-    _, alive = psutil.wait_procs(processes, timeout=5)
-    return not alive
+    """Wait until all of them have exited; their parent may reap them much later. False after `PATIENCE_S`."""
+    deadline = time.monotonic() + PATIENCE_S
+    while any(map(_runs, processes)):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def of(kind: type, events: Iterator[Event]) -> Any:

@@ -16,6 +16,8 @@ import httpx
 import psutil
 import pytest
 
+from runner.errors import RunnerError
+from runner.live import infer
 from runner.live.events import (
     Event,
     HostStarted,
@@ -73,7 +75,7 @@ class TestStatus:
     def test_fields_are_those_of_the_contract(self, host: HostProcess) -> None:
         host.client.post("/api/stream", json={"source": "pattern:320x240@30"}).raise_for_status()
         host.client.post("/api/params", json={"gain": 2}).raise_for_status()
-        status = host.until(lambda status: status["inference_status"]["fps"] > 0)
+        status = host.until(lambda status: status["inference_status"]["fps"] > 0 and status["state"] == "ONLINE")
         assert list(status) == [
             "type", "pipeline", "start_time", "state", "last_state_update_time", "input_status", "inference_status",
         ]  # fmt: skip
@@ -96,7 +98,7 @@ class TestStatus:
         assert status["inference_status"]["last_restart_logs"] is None
 
     def test_without_a_stream_it_is_offline(self, host: HostProcess) -> None:
-        assert host.until(lambda status: status["state"] == "OFFLINE")["inference_status"]["fps"] == 0
+        host.until(lambda status: status["state"] == "OFFLINE" and status["inference_status"]["fps"] == 0)
 
 
 class TestParams:
@@ -185,6 +187,7 @@ class TestNetworkStart:
 
 
 class TestStream:
+    @pytest.mark.quick
     def test_it_ends_by_itself_and_counts(self, host: HostProcess) -> None:
         body = {"source": "pattern:320x240@30", "policy": "lossless", "paced": False, "max_frames": 12}
         with host.news() as events:
@@ -274,23 +277,6 @@ class TestEvents:
                 of(MetricsTaken, events)
                 of(ParamsChanged, events)
 
-    def test_a_host_that_is_asked_to_end_ends_its_listeners(self, project: Path) -> None:
-        with running(project, "--http-port", "0") as host:
-            read: list[Event] = []
-
-            def listen() -> None:
-                with host.events() as events:
-                    read.extend(events)
-
-            thread = threading.Thread(target=listen)
-            thread.start()
-            host.wait_ready()
-            host.process.terminate()
-            assert host.ended() == 0
-            thread.join(PATIENCE_S)
-            assert not thread.is_alive()
-            assert isinstance(read[0], HostStarted)
-
 
 class TestSockets:
     def test_by_default_only_this_machine_can_connect(self, shared: HostProcess) -> None:
@@ -302,8 +288,10 @@ class TestSockets:
         assert listening == ["127.0.0.1"]
         assert shared.url.startswith("http://127.0.0.1:")
 
-    def test_a_unix_socket_is_used_and_removed(self, project: Path, tmp_path: Path) -> None:
+    def test_a_unix_socket_is_used_also_an_abandoned_one_and_removed(self, project: Path, tmp_path: Path) -> None:
         path = tmp_path / "s"
+        with socket.socket(socket.AF_UNIX) as abandoned:
+            abandoned.bind(str(path))
         with running(project, "--http-socket", str(path)) as host:
             assert host.url == f"unix:{path}"
             assert host.client.get("/api/status").json()["pipeline"] == "noop"
@@ -316,19 +304,12 @@ class TestSockets:
         assert not path.exists()
         assert tmp_path.exists()
 
-    def test_an_abandoned_unix_socket_is_taken_over(self, project: Path, tmp_path: Path) -> None:
-        path = tmp_path / "s"
-        with socket.socket(socket.AF_UNIX) as abandoned:
-            abandoned.bind(str(path))
-        with running(project, "--http-socket", str(path)) as host:
-            assert host.client.get("/api/status").is_success
 
-    def test_with_studio_only_the_studios_own_user_can_connect(self, project: Path, tmp_path: Path) -> None:
-        folder = tmp_path / "private"
-        folder.mkdir(mode=0o700)
-        with running(project, "--studio", "--http-socket", str(folder / "s"), stdin=subprocess.PIPE) as host:
-            assert host.client.get("/api/status").is_success
-            assert folder.stat().st_mode & 0o077 == 0
+def use(arguments: list[str]) -> None:
+    """What the host makes of its arguments, up to the socket that it listens on."""
+    options = infer._parser().parse_args(arguments)
+    infer._spec(options)
+    infer._bind(options).close()
 
 
 class TestWrongUse:
@@ -344,15 +325,25 @@ class TestWrongUse:
             (["--http-socket", "/no/such/folder/s"], "cannot listen on /no/such/folder/s: No such file"),
         ],
     )
-    def test_it_exits_with_2_and_says_what_is_wrong(self, project: Path, arguments: list[str], said: str) -> None:
-        host = HostProcess(project, "--http-port", "0", *arguments)
+    def test_what_is_wrong_is_reported_in_one_line(
+        self, arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("PIPELINE_IMPORT", "PARAMS_IMPORT"):
+            monkeypatch.delenv(name, raising=False)
+        with pytest.raises((RunnerError, ValueError)) as refused:
+            use(["--http-port", "0", *arguments])
+        assert said in str(refused.value)
+        assert len(str(refused.value).splitlines()) == 1
+
+    def test_it_exits_with_2_and_prints_that_line_alone(self, project: Path) -> None:
+        host = HostProcess(project, "--http-port", "0", "--pipeline", "nope")
         try:
             assert host.ended() == 2
             written = host.log.read_text()
         finally:
             host.close()
-        assert said in written
-        assert "Traceback" not in written
+        assert written.startswith("error: ")
+        assert "'nope' is no built-in pipeline" in written
         assert len(written.splitlines()) == 1
 
     def test_a_port_in_use_is_named_with_the_way_out(self, project: Path, shared: HostProcess) -> None:
@@ -387,8 +378,13 @@ class TestWrongUse:
 
 
 class TestEnd:
-    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-    def test_a_signal_ends_it_in_order(self, project: Path, tmp_path: Path, number: int) -> None:
+    def test_a_signal_ends_it_in_order_and_its_listeners_with_it(self, project: Path, tmp_path: Path) -> None:
+        read: list[Event] = []
+
+        def listen() -> None:
+            with host.events() as events:
+                read.extend(events)
+
         (project / "tidy.py").write_text(
             "import os, subprocess\n"
             "class Tidy:\n"
@@ -399,19 +395,25 @@ class TestEnd:
         with running(
             project, "--http-port", "0", "--pipeline-import", "tidy:Tidy", STOPPED=str(tmp_path / "stopped")
         ) as host:
+            listening = threading.Thread(target=listen)
+            listening.start()
             host.wait_ready()
             host.client.post("/api/stream", json={"source": "pattern:320x240@30"}).raise_for_status()
             host.until(lambda status: status["inference_status"]["fps"] > 0)
             below = host.descendants()
             assert "sleep" in [process.name() for process in below]
-            host.process.send_signal(number)
+            host.process.terminate()
             assert host.ended() == 0
             assert gone(below)
+            listening.join(PATIENCE_S)
+            assert not listening.is_alive()
         assert (tmp_path / "stopped").exists()
+        assert isinstance(read[0], HostStarted)
 
-    def test_a_signal_while_it_loads_ends_it_too(self, project: Path) -> None:
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+    def test_each_signal_ends_it_while_it_loads_too(self, project: Path, number: int) -> None:
         with running(project, "--http-port", "0") as host:
-            host.process.terminate()
+            host.process.send_signal(number)
             assert host.ended() == 0
 
     def test_a_pipeline_that_does_not_let_go_is_killed_with_all_it_started(self, project: Path) -> None:
@@ -423,7 +425,7 @@ class TestEnd:
             "        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n"
             "        time.sleep(1000)\n"
         )
-        with running(project, "--http-port", "0", "--pipeline-import", "stuck:Stuck") as host:
+        with running(project, "--http-port", "0", "--pipeline-import", "stuck:Stuck", patient=False) as host:
             host.wait_ready()
             host.client.post("/api/stream", json={"source": "pattern:320x240@30"}).raise_for_status()
             host.until(lambda status: status["input_status"]["fps"] > 0)
@@ -432,27 +434,25 @@ class TestEnd:
             assert host.ended() in (0, 1)  # in order, or when the time for that was up
             assert gone(below)
 
-    def test_with_studio_stdout_names_each_pipeline_process(self, project: Path, tmp_path: Path) -> None:
-        with running(project, "--studio", "--http-socket", str(tmp_path / "s"), stdin=subprocess.PIPE) as host:
+    def test_with_studio_stdout_names_each_pipeline_process_and_it_ends_when_stdin_closes(
+        self, project: Path, tmp_path: Path
+    ) -> None:
+        folder = tmp_path / "run"
+        folder.mkdir(mode=0o700)
+        with running(project, "--studio", "--http-socket", str(folder / "s"), stdin=subprocess.PIPE) as host:
+            assert folder.stat().st_mode & 0o077 == 0  # only the studio's own user can connect
             host.wait_ready()
             host.client.post("/api/reload", json={}).raise_for_status()
             with host.events() as events:
                 second = next(event for event in events if isinstance(event, LoadSucceeded) and event.revision == 2)
-            host.process.terminate()
-            assert host.process.stdout is not None
-            facts = [json.loads(line) for line in host.process.stdout]
-        assert {"revision": 2, "process": second.pid} in facts
-
-    def test_with_studio_it_ends_when_stdin_closes(self, project: Path, tmp_path: Path) -> None:
-        folder = tmp_path / "run"
-        folder.mkdir()
-        with running(project, "--studio", "--http-socket", str(folder / "s"), stdin=subprocess.PIPE) as host:
-            host.wait_ready()
             below = host.descendants()
             assert host.process.stdin is not None
             host.process.stdin.close()
             assert host.ended() == 0
             assert gone(below)
+            assert host.process.stdout is not None
+            facts = [json.loads(line) for line in host.process.stdout]
+        assert {"revision": 2, "process": second.pid} in facts
         assert not folder.exists()
 
     def test_with_studio_it_ends_also_when_nobody_was_there_from_the_start(self, project: Path, tmp_path: Path) -> None:

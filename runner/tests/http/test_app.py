@@ -12,7 +12,9 @@ import httpx
 import psutil
 import pytest
 
-from .app_process import AppProcess, serving
+from .app_process import PATIENCE_S, AppProcess, serving
+
+pytestmark = pytest.mark.quick
 
 TOKEN = "sesame-open-1"
 RELAY = "http://127.0.0.1:9/ai/trickle/3f2a9c1e77aabbcc"
@@ -23,7 +25,14 @@ URLS = {"subscribe_url": RELAY, "publish_url": f"{RELAY}-out"}
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppProcess]:
     folder = tmp_path_factory.mktemp("app")
     with serving(folder, MODEL_ID="noop", PIPELINE="live-video-to-video", AUTH_TOKEN=TOKEN, VERSION="7.8") as app:
+        # It answers before the pipeline is ready.
+        assert app.until("IDLE") == ["LOADING", "IDLE"]
         yield app
+
+
+def get(url: str) -> httpx.Response:
+    """Without the token."""
+    return httpx.get(url, timeout=PATIENCE_S)
 
 
 @pytest.fixture
@@ -39,11 +48,6 @@ def detail(answer: httpx.Response, status: int) -> Any:
     return answer.json()["detail"]
 
 
-def test_it_answers_loading_before_the_pipeline_is_ready_and_then_idle(tmp_path: Path) -> None:
-    with serving(tmp_path, MODEL_ID="noop") as app:
-        assert app.until("IDLE") == ["LOADING", "IDLE"]
-
-
 class TestOpenRoutes:
     @pytest.mark.parametrize(
         ("path", "body"),
@@ -54,36 +58,36 @@ class TestOpenRoutes:
     )
     @pytest.mark.parametrize("slash", ["", "/"])
     def test_they_need_no_token(self, app: AppProcess, path: str, body: dict[str, str], slash: str) -> None:
-        answer = httpx.get(f"{app.url}{path}{slash}")
+        answer = get(f"{app.url}{path}{slash}")
         assert (answer.status_code, answer.json()) == (200, body)
         assert answer.headers["content-type"] == "application/json"
 
     @pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
     def test_health_is_told_by_the_code_too(self, app: AppProcess, path: str) -> None:
         """In the other states: `studio/tests/functional/test_shipped_probes.py`."""
-        answer = httpx.get(f"{app.url}{path}")
+        answer = get(f"{app.url}{path}")
         assert (answer.status_code, answer.json()) == (200, {"status": "IDLE"})
 
     @pytest.mark.parametrize(("path", "key"), [("/hardware/info", "gpu_info"), ("/hardware/stats", "gpu_stats")])
     @pytest.mark.parametrize("slash", ["", "/"])
     def test_hardware(self, app: AppProcess, path: str, key: str, slash: str) -> None:
-        body = httpx.get(f"{app.url}{path}{slash}").json()
+        body = get(f"{app.url}{path}{slash}").json()
         assert list(body) == ["pipeline", "model_id", key]
         assert all(index.isdigit() and isinstance(gpu["memory_total"], int) for index, gpu in body[key].items())
 
     def test_metrics(self, app: AppProcess) -> None:
-        answer = httpx.get(f"{app.url}/metrics")
+        answer = get(f"{app.url}/metrics")
         assert answer.headers["content-type"].startswith("text/plain; version=")
         assert 'version{app="ai-runner",version="7.8"} 1.0\n' in answer.text
         assert app.metric('ai_runner_health{status="IDLE"}') == "1.0"
         assert app.metric('ai_runner_health{status="OK"}') == "0.0"
         assert app.metric("ai_runner_host_restarts_total") == "0.0"
         assert app.metric('ai_runner_state{state="OFFLINE"}') == "1.0"  # the host's own
-        assert httpx.get(f"{app.url}/metrics/").status_code == 404
+        assert get(f"{app.url}/metrics/").status_code == 404
 
     def test_what_is_not_there_is_told_as_json_too(self, app: AppProcess) -> None:
-        assert detail(httpx.get(f"{app.url}/nothing"), 404) == {"msg": "Not Found"}
-        assert detail(httpx.get(f"{app.url}/live-video-to-video"), 405) == {"msg": "Method Not Allowed"}
+        assert detail(get(f"{app.url}/nothing"), 404) == {"msg": "Not Found"}
+        assert detail(get(f"{app.url}/live-video-to-video"), 405) == {"msg": "Method Not Allowed"}
 
     def test_it_listens_on_this_machine_alone(self, app: AppProcess) -> None:
         connections = psutil.Process(app.process.pid).net_connections("inet")
@@ -100,7 +104,7 @@ class TestStartRefused:
     @pytest.mark.parametrize("given", [None, "Bearer wrong", f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer schlüssel"])
     def test_without_the_token(self, app: AppProcess, given: str | None) -> None:
         headers = {"Authorization": given.encode()} if given else {}
-        answer = httpx.post(f"{app.url}/live-video-to-video", json=URLS, headers=headers)
+        answer = httpx.post(f"{app.url}/live-video-to-video", json=URLS, headers=headers, timeout=PATIENCE_S)
         assert detail(answer, 401) == {"msg": "Invalid bearer token."}
         assert answer.headers["www-authenticate"] == "Bearer"
 
@@ -119,7 +123,7 @@ class TestStartRefused:
     )
     @pytest.mark.parametrize("slash", ["", "/"])
     def test_with_the_reason_at_once(self, app: AppProcess, body: dict[str, Any], said: str, slash: str) -> None:
-        answer = app.client.post(f"/live-video-to-video{slash}", json={**URLS, **body}, timeout=8)
+        answer = app.client.post(f"/live-video-to-video{slash}", json={**URLS, **body})
         assert said in detail(answer, 400)["msg"] or "must begin with" in detail(answer, 400)["msg"]
         assert "hunter2" not in answer.text
         assert app.health() == "IDLE"

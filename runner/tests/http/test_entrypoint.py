@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from runner.command_line import named_pipeline, parse
+from runner.errors import RunnerError
+from runner.live.pipelines import PipelineSpec
+from runner.prepare import prepare_models
 
 from .app_process import environment, refused, serving
 
@@ -53,14 +59,29 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The folder is this process's own."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for name in ("HUGGINGFACE_HUB_CACHE", "DIFFUSERS_CACHE"):
+        monkeypatch.setenv(name, str(folder / "models"))
+    monkeypatch.setenv("MODEL_DIR", str(folder / "models"))
+    yield
+    sys.modules.pop("models", None)
+
+
+def spec(name: str) -> PipelineSpec:
+    return PipelineSpec(name="mine", pipeline_cls=f"models:{name}")
+
+
 def entrypoint(folder: Path, name: str = "Good", *, wrap: str = "", more: str = "") -> str:
     (folder / "start.py").write_text(ENTRYPOINT.format(name=name, wrap=wrap, more=more))
     return "start.py"
 
 
 class TestPrepareModels:
-    @pytest.mark.parametrize("wrap", ["", "LiveVideoToVideoPipeline"])
-    @pytest.mark.parametrize("flag", [True, False])
+    @pytest.mark.parametrize(("wrap", "flag"), [("", True), ("LiveVideoToVideoPipeline", False)])
     def test_it_is_all_that_is_done(self, folder: Path, wrap: str, flag: bool) -> None:
         asked = ("--prepare-models",) if flag else ()
         environ = {} if flag else {"PREPARE_MODELS": "1"}
@@ -69,10 +90,10 @@ class TestPrepareModels:
         assert "models of mine are prepared" in said
         assert "listening" not in said
 
-    def test_a_coroutine_is_awaited(self, folder: Path) -> None:
-        code, said = refused(folder, entrypoint(folder, "Awaited"), PREPARE_MODELS="1")
-        assert code == 0
-        assert "awaited\n" in said
+    @pytest.mark.usefixtures("here")
+    def test_a_coroutine_is_awaited(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert prepare_models(spec("Awaited")) == 0
+        assert capsys.readouterr().out == "awaited\n"
 
     @pytest.mark.parametrize(
         ("name", "reason"),
@@ -82,10 +103,16 @@ class TestPrepareModels:
             ("Nothing", "module 'models' has no 'Nothing'"),
         ],
     )
-    def test_a_failure_is_told_without_a_traceback(self, folder: Path, name: str, reason: str) -> None:
-        code, said = refused(folder, entrypoint(folder, name), PREPARE_MODELS="1")
+    @pytest.mark.usefixtures("here")
+    def test_a_failure_is_reported(self, name: str, reason: str, caplog: pytest.LogCaptureFixture) -> None:
+        assert prepare_models(spec(name)) == 1
+        assert reason in caplog.text
+        assert "Traceback" not in caplog.text
+
+    def test_a_failure_is_the_exit_code_and_shows_no_traceback(self, folder: Path) -> None:
+        code, said = refused(folder, entrypoint(folder, "Bad"), PREPARE_MODELS="1")
         assert code == 1
-        assert reason in said
+        assert "OSError: no space left (models.py:21)" in said
         assert "Traceback" not in said
 
 
@@ -97,16 +124,25 @@ class TestNamedByTheEnvironment:
             ({"MODEL_ID": "sdxl"}, "MODEL_ID is 'sdxl', which is not built in (noop is)"),
             ({"PIPELINE": "text-to-image", "MODEL_ID": "noop"}, "PIPELINE is 'text-to-image'"),
             ({"PIPELINE_IMPORT": "models.py"}, "'models.py' is not an import path"),
+        ],
+    )
+    def test_what_cannot_be_served_is_refused(self, environ: dict[str, str], reason: str) -> None:
+        with pytest.raises(RunnerError) as error:
+            named_pipeline(environ)
+        assert reason in str(error.value)
+        assert len(str(error.value).splitlines()) == 1
+
+    @pytest.mark.parametrize(
+        ("environ", "reason"),
+        [
+            ({}, "no pipeline is named: "),
             ({"MODEL_ID": "noop", "TRICKLE_ALLOW": "not a host"}, "TRICKLE_ALLOW: 'not a host' is no host name"),
         ],
     )
-    def test_what_cannot_be_served_is_told_in_one_line(
-        self, folder: Path, environ: dict[str, str], reason: str
-    ) -> None:
+    def test_that_is_reported_in_one_line(self, folder: Path, environ: dict[str, str], reason: str) -> None:
         code, said = refused(folder, **environ)
         assert code == 1
-        assert said.startswith("error: ")
-        assert reason in said
+        assert said.startswith(f"error: {reason}")
         assert len(said.splitlines()) == 1
 
     def test_under_uvicorn_it_is_one_line_too(self, folder: Path) -> None:
@@ -134,7 +170,14 @@ def test_an_entrypoint_serves_its_spec_and_may_have_flags_of_its_own(folder: Pat
     ("flag", "code", "said"),
     [("--help", 0, "PIPELINE_IMPORT"), ("--version", 0, "ai-runner-base"), ("--nope", 2, "--nope")],
 )
-def test_flags_of_the_module(folder: Path, flag: str, code: int, said: str) -> None:
-    ended, text = refused(folder, "-m", "runner.main", flag)
-    assert ended == code
-    assert said in text
+def test_flags_of_the_module(flag: str, code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse([flag], strict=True)
+    assert ended.value.code == code
+    assert said in "".join(capsys.readouterr())
+
+
+def test_the_module_reads_its_flags(folder: Path) -> None:
+    code, said = refused(folder, "-m", "runner.main", "--nope")
+    assert code == 2
+    assert "--nope" in said

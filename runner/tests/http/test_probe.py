@@ -17,7 +17,6 @@ from runner.testing.probe import Probe, ProbeOptions, listens_on_all
 from .app_process import serving
 
 SLOW = """
-import torch
 from pydantic import Field
 from runner.live.pipelines import BaseParams
 
@@ -26,17 +25,20 @@ class Params(BaseParams):
     gain: float = Field(default=1.0, ge=0.0, le=1.0)
 
 
-def dim(frame: torch.Tensor, params: Params) -> torch.Tensor:
+def dim(frame, params: Params):
     return frame * params.gain
 """
 
 
 class TestProbe:
-    async def test_it_sees_a_life_from_loading_to_idle_again(self, tmp_path: Path) -> None:
+    async def test_it_sees_a_life_from_loading_to_idle_again_and_what_the_runner_refuses(self, tmp_path: Path) -> None:
         (tmp_path / "dim.py").write_text(SLOW)
         with serving(tmp_path, MODEL_ID="dim", PIPELINE_IMPORT="dim:dim") as app:
             options = ProbeOptions(app.url, "pattern:64x64@10", 1.5, "dim", change={"gain": 0.0})
             report = await Probe(options).run()
+            refused = await Probe(ProbeOptions(app.url, params={"width": 100})).run()
+        assert "the runner refuses the stream, 400" in refused.failure
+        assert refused.healthy_at is not None
         assert report.failure == ""
         assert next(word for word, _ in report.health if word != "LOADING") == "IDLE"
         assert report.idle_after
@@ -51,12 +53,6 @@ class TestProbe:
         if int(last) > report.effective_at_pts:
             assert max(bytes.fromhex(report.pictures[last])) < 8
         assert report.latency_ms["p50"] > 0
-
-    async def test_what_the_runner_refuses_is_in_the_report(self, tmp_path: Path) -> None:
-        with serving(tmp_path, MODEL_ID="noop") as app:
-            report = await Probe(ProbeOptions(app.url, params={"width": 100})).run()
-        assert "the runner refuses the stream, 400" in report.failure
-        assert report.healthy_at is not None
 
     def test_ports_on_every_address_are_told_from_loopback(self) -> None:
         import socket

@@ -23,7 +23,7 @@ from runner.live.trickle.publisher import TricklePublisher
 from runner.testing.network import VIDEO_TYPE, Network, Seen, network
 
 from .faulty_proxy import Asked, Fault, FaultyProxy, between
-from .infer_process import HostProcess, gone, running
+from .infer_process import PATIENCE_S, HostProcess, gone, running
 
 START = "/api/live-video-to-video"
 EFFECTS = """
@@ -36,31 +36,18 @@ def effect(frame, params: Params):
     return frame
 """
 FLAGS = ("--http-port", "0", "--max-fps", "0", "--pipeline-import", "effects:effect")
-# Answers how many tasks there are, to a signal: what a stream leaves behind there shows nowhere else.
-CENSUS = """
-import asyncio, os, signal
-def census(*_):
-    with open(os.environ["CENSUS"], "w") as file:
-        coroutines = [task.get_coro() for task in asyncio.all_tasks()]
-        names = [getattr(one, "__qualname__", type(one).__name__) for one in coroutines]
-        file.write(",".join(sorted(names)) + "\\n")
-if os.environ.get("CENSUS"):
-    signal.signal(signal.SIGUSR2, census)
-"""
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     (folder / "effects.py").write_text(EFFECTS)
-    (folder / "sitecustomize.py").write_text(CENSUS)
     return folder
 
 
 @pytest.fixture(scope="module")
 def shared(folder: Path) -> Iterator[HostProcess]:
-    environ = {"PYTHONPATH": str(folder), "CENSUS": str(folder / "census")}
-    with running(folder, *FLAGS, "--initial-params", '{"gain": 0.5}', **environ) as host:
+    with running(folder, *FLAGS, "--initial-params", '{"gain": 0.5}', CENSUS=str(folder / "census")) as host:
         host.wait_ready()
         yield host
 
@@ -117,11 +104,11 @@ async def streaming(
     async with (
         network() as session,
         between(session, certificate) as proxy,
-        httpx.AsyncClient(base_url=host.url, timeout=30) as client,
+        httpx.AsyncClient(base_url=host.url, timeout=PATIENCE_S) as client,
     ):
         listening = asyncio.Event()
         hearing = asyncio.create_task(told.listen(client, listening))
-        await asyncio.wait_for(listening.wait(), 20)
+        await asyncio.wait_for(listening.wait(), PATIENCE_S)
 
         async def start(**more: Any) -> None:
             answer = await client.post(START, json={**proxy.urls, "request_id": "r1", **body, **more})
@@ -136,7 +123,7 @@ async def streaming(
             await asyncio.gather(hearing, return_exceptions=True)
 
 
-async def until(condition: Callable[[], Any], limit_s: float = 30.0) -> None:
+async def until(condition: Callable[[], Any], limit_s: float = PATIENCE_S) -> None:
     async def wait() -> None:
         while not condition():
             await asyncio.sleep(0.02)
@@ -323,8 +310,9 @@ class TestOutage:
             await start()
             async with pictures(session) as seen:
                 await come(seen)
+                before = host.log.read_text().count("trying again")
                 await proxy.down()
-                await asyncio.sleep(0.7)
+                await until(lambda: host.log.read_text().count("trying again") > before)
                 await proxy.up()
                 await come(seen, 48)
             assert told.ends == []
@@ -374,20 +362,21 @@ class TestStart:
             for number in range(4):
                 silent = ("out", "events", "control", "in")[number % 4]
                 proxy.rule = lambda asked, silent=silent: Fault(silent=True) if asked.channel == silent else None  # type: ignore[misc]
+                asked = len(proxy.asked)
                 await start()
-                await asyncio.sleep(0.1 * number)
+                await until(lambda asked=asked, silent=silent: silent in {one.channel for one in proxy.asked[asked:]})  # type: ignore[misc]
             proxy.rule = lambda _asked: None
             await asyncio.to_thread(host.client.delete, "/api/stream")
             publishing.cancel()
             await asyncio.gather(publishing, return_exceptions=True)
             # More than once: whatever looks after the serving process has a task for a moment now and then.
-            for _ in range(50):
+            deadline = time.monotonic() + PATIENCE_S
+            while True:
                 tasks, threads = await census(host, folder)
                 if not tasks - before[0] and threads <= before[1] + 2:
                     break
-                await asyncio.sleep(0.1)
-            else:
-                pytest.fail(f"{tasks} and {threads} threads, and there were {before}")
+                assert time.monotonic() < deadline, f"{tasks} and {threads} threads, and there were {before}"
+                await asyncio.sleep(0.05)
 
 
 async def census(host: HostProcess, folder: Path) -> tuple[Counter[str], int]:
@@ -415,7 +404,6 @@ class TestSecurity:
         self, folder: Path, certificate: Path
     ) -> None:
         with running(folder, *FLAGS, "--verify-tls", "--allow", "localhost, 127.0.0.0/8") as host:
-            host.wait_ready()
             async with streaming(host, certificate=certificate) as (_, proxy, told, start):
                 for url in ("http://10.0.0.1/x", "http://[::1]/x", "http://169.254.169.254/"):
                     answer = host.client.post(START, json={**proxy.urls, "control_url": url})

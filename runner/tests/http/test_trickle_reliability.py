@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
-from collections.abc import Iterator
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,33 +14,40 @@ import httpx
 import psutil
 import pytest
 
+from runner.live.trickle.address import StreamAddresses
 from runner.live.trickle.relay import TrickleRelay
+from runner.live.trickle.session import trickle_session
 from runner.testing.network import Network, Seen, network
 
-from .infer_process import HostProcess, running
+from ..trickle.clock import kept_port
+from .infer_process import PATIENCE_S, HostProcess, running
 
 START = "/api/live-video-to-video"
-STREAMS = int(os.environ.get("AI_RUNNER_STREAMS", "60"))  # 1000 take some two minutes
-SLOW = re.compile(r"Executing .* took (\d+\.\d+) seconds")
-BLOCKED_S = 1.0  # one callback; the machine may be busy with other things
+STREAMS = int(os.environ.get("AI_RUNNER_STREAMS", "30"))  # 1000 take some two minutes
+SLOW_TO_LOAD = """
+import os, time
+while not os.path.exists("go"):
+    time.sleep(0.02)
+def same(frame):
+    return frame
+"""
 
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostProcess]:
-    """A host whose event loop tells of every callback that holds it up."""
+    """A host that reports every callback that blocks its event loop."""
     folder = tmp_path_factory.mktemp("project")
     flags = ("--http-port", "0", "--pipeline", "noop", "--max-fps", "0")
-    with running(folder, *flags, PYTHONASYNCIODEBUG="1") as host:
+    with running(folder, *flags, PYTHONASYNCIODEBUG="1", WATCH_LOOP="1") as host:
         host.wait_ready()
         began = host.log.stat().st_size  # what it imports at its start is not about streams
         yield host
         told = host.log.read_bytes()[began:].decode().splitlines()
-        own = [line for line in told if " pipeline.asyncio: " not in line]
-        assert [line for line in own if (m := SLOW.search(line)) and float(m[1]) > BLOCKED_S] == []
+        assert [line for line in told if "test: held up" in line] == []
 
 
 async def start(host: HostProcess, session: Network, **body: Any) -> httpx.Response:
-    async with httpx.AsyncClient(base_url=host.url, timeout=30) as client:
+    async with httpx.AsyncClient(base_url=host.url, timeout=PATIENCE_S) as client:
         return await client.post(START, json={**session.urls, **body})
 
 
@@ -54,7 +62,7 @@ async def test_two_starts_at_once_leave_one_stream_that_works(host: HostProcess)
         seen = {session.name: Seen() for session in (first, second)}
         watching = [asyncio.create_task(session.watch(seen[session.name])) for session in (first, second)]
         await asyncio.gather(*(session.publish(24) for session in (first, second)))
-        await asyncio.wait_for(asyncio.gather(*watching), 20)
+        await asyncio.wait_for(asyncio.gather(*watching), PATIENCE_S)
         counts = sorted(len(found.numbers) for found in seen.values())
         assert counts == [0, 24]
 
@@ -68,12 +76,12 @@ async def test_a_new_start_replaces_the_stream_that_runs(host: HostProcess) -> N
         while len(before.numbers) < 5:
             await asyncio.sleep(0.02)
         assert (await start(host, new)).status_code == 200
-        await asyncio.wait_for(watching, 20)  # the old output was closed
+        await asyncio.wait_for(watching, PATIENCE_S)  # the old output was closed
         publishing.cancel()
         seen = Seen()
         following = asyncio.create_task(new.watch(seen))
         await new.publish(24)
-        await asyncio.wait_for(following, 20)
+        await asyncio.wait_for(following, PATIENCE_S)
         await asyncio.gather(publishing, return_exceptions=True)
         assert seen.numbers == list(range(24))
 
@@ -87,37 +95,39 @@ async def test_channels_that_are_not_there_end_the_stream_and_the_next_one_works
         seen = Seen()
         watching = asyncio.create_task(session.watch(seen))
         await session.publish(12)
-        await asyncio.wait_for(watching, 20)
+        await asyncio.wait_for(watching, PATIENCE_S)
         assert seen.numbers == list(range(12))
 
 
 async def test_a_server_that_is_gone_and_back_costs_no_more_than_its_absence(host: HostProcess) -> None:
     """The relay's process ends in mid-stream; one at the same address, with the same channels, takes its place."""
-    async with network() as session:
-        await start(host, session)
-        publishing = asyncio.create_task(session.publish(10_000))
-        seen = Seen()
-        watching = asyncio.create_task(session.watch(seen))
-        while len(seen.numbers) < 12:
-            await asyncio.sleep(0.02)
-        port = session.port
-        await session.relay.close()
-        for task in (publishing, watching):
-            task.cancel()
-        await asyncio.gather(publishing, watching, return_exceptions=True)
-        again = TrickleRelay()
-        await again.start(port=port)
-        try:
-            for url in session.urls.values():
-                again.create(url.removeprefix(session.relay.url), "video/mp2t")
+    with kept_port() as port:
+        async with relay_at(port) as session:
             await start(host, session)
-            after = Seen()
-            watching = asyncio.create_task(session.watch(after))
+            publishing = asyncio.create_task(session.publish(10_000))
+            watching = asyncio.create_task(session.watch(seen := Seen()))
+            while len(seen.numbers) < 12:
+                await asyncio.sleep(0.02)
+            await session.relay.close()
+            for task in (publishing, watching):
+                task.cancel()
+            await asyncio.gather(publishing, watching, return_exceptions=True)
+        async with relay_at(port) as session:
+            await start(host, session)
+            watching = asyncio.create_task(session.watch(seen := Seen()))
             await session.publish(24)
-            await asyncio.wait_for(watching, 20)
-            assert after.numbers == list(range(24))
-        finally:
-            await again.close()
+            await asyncio.wait_for(watching, PATIENCE_S)
+            assert seen.numbers == list(range(24))
+
+
+@asynccontextmanager
+async def relay_at(port: int) -> AsyncIterator[Network]:
+    """As `network`, at this port."""
+    relay = TrickleRelay()
+    await relay.start(port=port)
+    async with trickle_session(StreamAddresses()) as session:
+        yield Network(relay, session, "3f2a")
+    await relay.close()
 
 
 async def test_a_viewer_that_does_not_read_holds_nothing_up(host: HostProcess) -> None:
@@ -129,14 +139,14 @@ async def test_a_viewer_that_does_not_read_holds_nothing_up(host: HostProcess) -
         seen = Seen()
         watching = asyncio.create_task(session.watch(seen))
         await session.publish(48)
-        await asyncio.wait_for(watching, 20)
+        await asyncio.wait_for(watching, PATIENCE_S)
         writer.close()
         assert seen.numbers == list(range(48))
         del reader
 
 
 async def test_a_start_while_it_loads_shows_that_it_loads_and_then_works(tmp_path: Path) -> None:
-    (tmp_path / "slow.py").write_text("import time\ntime.sleep(2.5)\ndef same(frame):\n    return frame\n")
+    (tmp_path / "slow.py").write_text(SLOW_TO_LOAD)
     with running(tmp_path, "--http-port", "0", "--pipeline-import", "slow:same") as host:
         async with network() as session:
             answer = await start(host, session, params={"width": 448, "height": 448})
@@ -145,6 +155,10 @@ async def test_a_start_while_it_loads_shows_that_it_loads_and_then_works(tmp_pat
             seen = Seen()
             watching = asyncio.create_task(session.watch(seen, (448, 448)))
             publishing = asyncio.create_task(session.publish(10_000))  # for as long as it takes to load
+            while len(seen.numbers) < 12:  # loading frames
+                await asyncio.sleep(0.02)
+            assert set(seen.numbers) == {None}
+            (tmp_path / "go").touch()
             while len(numbers := [number for number in seen.numbers if number is not None]) < 24:
                 await asyncio.sleep(0.05)
             for task in (publishing, watching):
@@ -165,12 +179,13 @@ async def test_many_streams_in_a_row_leave_nothing(host: HostProcess) -> None:
             watching = asyncio.create_task(session.watch(seen, (64, 64)))
             await session.wait_for_reader()
             await session.publish(3, size=(64, 64), speed=0)
-            await asyncio.wait_for(watching, 20)
+            await asyncio.wait_for(watching, PATIENCE_S)
             assert len(seen.numbers) == 3
         if number == STREAMS // 4:  # connections, threads and encoders that are kept are there by now
             before = (process.num_fds(), process.num_threads(), process.memory_info().rss)
     await state(host, "OFFLINE")
-    after = (process.num_fds(), process.num_threads(), process.memory_info().rss)
-    assert after[0] <= before[0] + 3
-    assert after[1] <= before[1] + 2
-    assert after[2] <= before[2] + (24 << 20)
+    deadline = time.monotonic() + PATIENCE_S
+    while process.num_fds() > before[0] + 3 or process.num_threads() > before[1] + 2:
+        assert time.monotonic() < deadline, (process.num_fds(), process.num_threads(), before)
+        await asyncio.sleep(0.05)
+    assert process.memory_info().rss <= before[2] + (24 << 20)

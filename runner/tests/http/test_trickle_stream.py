@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 
 from runner.testing.network import Network, Seen, network
 
-from .infer_process import HostProcess, running
+from .infer_process import PATIENCE_S, HostProcess, running
 
 PIPELINE = """
 import os, signal
@@ -54,7 +55,7 @@ def host(shared: HostProcess) -> Iterator[HostProcess]:
 @asynccontextmanager
 async def started(host: HostProcess, **body: Any) -> AsyncIterator[tuple[Network, list[dict[str, Any]]]]:
     """A session that the host has been told to stream; what it tells on the events channel."""
-    async with network() as session, httpx.AsyncClient(base_url=host.url, timeout=30) as client:
+    async with network() as session, httpx.AsyncClient(base_url=host.url, timeout=PATIENCE_S) as client:
         heard: list[dict[str, Any]] = []
         hearing = asyncio.create_task(session.events(heard))
         answer = await client.post(START, json={**session.urls, "request_id": "r1", **body})
@@ -66,12 +67,21 @@ async def started(host: HostProcess, **body: Any) -> AsyncIterator[tuple[Network
             await asyncio.gather(hearing, return_exceptions=True)
 
 
-async def until(condition: Any, limit_s: float = 20.0) -> None:
+async def until(condition: Any, limit_s: float = PATIENCE_S) -> None:
     async def wait() -> None:
         while not condition():
             await asyncio.sleep(0.02)
 
     await asyncio.wait_for(wait(), limit_s)
+
+
+async def closed(url: str) -> None:
+    """Until this channel is not there any more."""
+    deadline = time.monotonic() + PATIENCE_S
+    async with httpx.AsyncClient(timeout=PATIENCE_S) as client:
+        while (await client.get(f"{url}/next")).status_code != 404:
+            assert time.monotonic() < deadline, url
+            await asyncio.sleep(0.05)
 
 
 def kinds(heard: list[dict[str, Any]]) -> list[str]:
@@ -86,7 +96,7 @@ class TestVideo:
             seen = Seen()
             watching = asyncio.create_task(session.watch(seen))
             await session.publish(60, sound=True)
-            await asyncio.wait_for(watching, 20)
+            await asyncio.wait_for(watching, PATIENCE_S)
         assert seen.numbers == list(range(60))
         assert seen.pts == [number * 3750 for number in range(60)]
         assert len(seen.sound_s) > 80
@@ -98,7 +108,7 @@ class TestVideo:
             seen = Seen()
             watching = asyncio.create_task(session.watch(seen))
             await session.publish(24, speed=0)
-            await asyncio.wait_for(watching, 20)
+            await asyncio.wait_for(watching, PATIENCE_S)
         assert seen.numbers == list(range(24))
 
     async def test_the_last_picture_comes_while_the_stream_is_still_open(self, host: HostProcess) -> None:
@@ -109,7 +119,7 @@ class TestVideo:
             await until(lambda: len(seen.numbers) > 30)
             publishing.cancel()
             await asyncio.gather(publishing, return_exceptions=True)
-            await asyncio.wait_for(watching, 20)
+            await asyncio.wait_for(watching, PATIENCE_S)
         assert seen.numbers == list(range(len(seen.numbers)))
 
     async def test_status_says_what_decodes_and_encodes_it(self, host: HostProcess) -> None:
@@ -126,7 +136,7 @@ class TestVideo:
             seen = Seen()
             watching = asyncio.create_task(session.watch(seen))
             await session.publish(60, fps=30)
-            await asyncio.wait_for(watching, 20)
+            await asyncio.wait_for(watching, PATIENCE_S)
         assert 47 <= len(seen.numbers) <= 49
 
 
@@ -179,7 +189,7 @@ class TestEvents:
             seen = Seen()
             watching = asyncio.create_task(session.watch(seen))
             await session.publish(60)
-            await asyncio.wait_for(watching, 20)
+            await asyncio.wait_for(watching, PATIENCE_S)
             await until(lambda: len([e for e in heard if e["queue_event_type"] == "stream_trace"]) == 3)
         traces = {e["event"]["type"]: e["event"]["timestamp"] for e in heard if e["queue_event_type"] == "stream_trace"}
         assert set(traces) == {
@@ -191,7 +201,7 @@ class TestEvents:
 
     async def test_status_is_told_with_params_once_after_they_changed(self, host: HostProcess) -> None:
         async with started(host, params={"gain": 2}) as (_, heard):
-            await until(lambda: kinds(heard).count("status") >= 2, 40)  # the second: nothing has come in
+            await until(lambda: kinds(heard).count("status") >= 2)  # the second: nothing has come in
         first, second = [e for e in heard if e["event"]["type"] == "status"][:2]
         assert first["queue_event_type"] == "ai_stream_events"
         params = first["event"]["inference_status"]["last_params"]
@@ -204,7 +214,7 @@ class TestEvents:
     async def test_a_pipeline_that_dies_is_told_with_its_restart(self, host: HostProcess) -> None:
         async with started(host, params={"die": True}) as (session, heard):
             publishing = asyncio.create_task(session.publish(240))
-            await until(lambda: "restart" in kinds(heard), 30)
+            await until(lambda: "restart" in kinds(heard))
             restart = next(e["event"] for e in heard if e["event"]["type"] == "restart")
             assert restart["restart_count"] == 1
             assert isinstance(restart["restart_time"], float)
@@ -217,17 +227,8 @@ class TestEnd:
     async def test_of_the_input_closes_output_and_events(self, host: HostProcess) -> None:
         async with started(host) as (session, _):
             await session.publish(24)
-            async with httpx.AsyncClient() as client:
-                for url in (session.urls["publish_url"], session.urls["events_url"]):
-
-                    async def gone(url: str = url) -> bool:
-                        return (await client.get(f"{url}/next")).status_code == 404
-
-                    for _ in range(200):
-                        if await gone():
-                            break
-                        await asyncio.sleep(0.05)
-                    assert await gone()
+            for url in (session.urls["publish_url"], session.urls["events_url"]):
+                await closed(url)
         await asyncio.to_thread(host.until, lambda status: status["state"] == "OFFLINE")
 
     async def test_by_sigterm_is_a_clean_one(self, tmp_path: Path) -> None:
@@ -240,7 +241,7 @@ class TestEnd:
                 await until(lambda: len(seen.numbers) > 10)
                 host.process.send_signal(signal.SIGTERM)
                 assert await asyncio.to_thread(host.ended) == 0
-                await asyncio.wait_for(watching, 10)  # its channel was closed
+                await asyncio.wait_for(watching, PATIENCE_S)  # its channel was closed
                 publishing.cancel()
                 await asyncio.gather(publishing, return_exceptions=True)
             assert seen.numbers == list(range(len(seen.numbers)))
@@ -252,13 +253,9 @@ class TestEnd:
             async with started(host) as (session, _):
                 os.kill(host.process.pid, signal.SIGKILL)
                 await asyncio.to_thread(host.ended)
-                async with httpx.AsyncClient() as client:
-                    url = f"{session.urls['publish_url']}/next"
-                    assert (await client.get(url)).status_code == 200
-                    with running(tmp_path, *flags):
-                        for _ in range(100):
-                            if (await client.get(url)).status_code == 404:
-                                break
-                            await asyncio.sleep(0.1)
-                        assert (await client.get(url)).status_code == 404
+                url = session.urls["publish_url"]
+                async with httpx.AsyncClient(timeout=PATIENCE_S) as client:
+                    assert (await client.get(f"{url}/next")).status_code == 200
+                with running(tmp_path, *flags):
+                    await closed(url)
         assert not (tmp_path / "stream.json").exists()

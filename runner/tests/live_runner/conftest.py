@@ -10,7 +10,6 @@ from typing import Any, Protocol
 import pytest
 
 from runner.live.trickle.address import StreamAddresses
-from runner.live_runner import live_runner as live_runner_module
 
 from .orchestrator import Orchestrator
 from .serving import Client, Served
@@ -67,16 +66,6 @@ def _told(caplog: pytest.LogCaptureFixture) -> str:
     """What this package and trickle have logged; the servers of the tests have logs of their own."""
     records = [record for phase in ("setup", "call", "teardown") for record in caplog.get_records(phase)]
     return "\n".join(record.getMessage() for record in records if record.name.startswith("runner."))
-
-
-@pytest.fixture
-def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Limits that a test can wait for."""
-    monkeypatch.setattr(live_runner_module, "HEALTH_LIMIT_S", 0.2)
-    monkeypatch.setattr("runner.live_runner.session.BEGIN_LIMIT_S", 0.3)
-    monkeypatch.setattr("runner.live_runner.session.START_LIMIT_S", 0.3)
-    monkeypatch.setattr("runner.live_runner.session.STOP_LIMIT_S", 0.3)
-    monkeypatch.setattr("runner.live_runner.session.UPDATE_LIMIT_S", 0.3)
 
 
 @pytest.fixture

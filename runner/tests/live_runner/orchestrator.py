@@ -78,12 +78,16 @@ class Orchestrator:
         self.slow_s = 0.0
         self.control_base = ""
         self.relay = TrickleRelay()
-        self.port = 0
         self.all_secrets = [secret]
         self._ssl: ssl.SSLContext | None = None
         self._web: web.AppRunner | None = None
         self._http: aiohttp.ClientSession | None = None
         self._count = 0
+        # Reserves the port while nobody listens on it.
+        self._kept = socket.socket()
+        self._kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._kept.bind(("127.0.0.1", 0))
+        self.port = self._kept.getsockname()[1]
 
     @property
     def url(self) -> str:
@@ -100,6 +104,7 @@ class Orchestrator:
         assert self._http is not None
         await self._http.close()
         await self.relay.close()
+        self._kept.close()
 
     async def go_away(self) -> None:
         """Nobody listens on the port any more."""
@@ -124,7 +129,6 @@ class Orchestrator:
         listening = socket.socket()
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(("127.0.0.1", self.port))
-        self.port = listening.getsockname()[1]
         await web.SockSite(self._web, listening, ssl_context=self._ssl).start()
 
     def forget(self) -> None:

@@ -18,15 +18,20 @@ from runner.live.trickle import TricklePublisher, TrickleSubscriber
 from runner.live_runner import StreamingPipeline
 from runner.pipelines.live_video_to_video import LiveVideoToVideoPipeline
 
+from ..http.infer_process import PATIENT_FOLDER
 from .conftest import Serve
 from .orchestrator import Orchestrator
-from .serving import Client, registered, until
+from .serving import PATIENCE_S, Client, registered, until
 
 PICTURES = 30
 
 
 @pytest.fixture
-async def pipeline(nothing_left: None) -> AsyncIterator[LiveVideoToVideoPipeline]:  # noqa: ARG001
+async def pipeline(
+    nothing_left: None,  # noqa: ARG001
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[LiveVideoToVideoPipeline]:
+    monkeypatch.setenv("PYTHONPATH", str(PATIENT_FOLDER))
     spec = builtin_pipeline_spec("noop")
     assert spec is not None
     real = LiveVideoToVideoPipeline(spec)
@@ -81,10 +86,10 @@ async def test_a_session_with_pictures(
         refused = await client.call("update", {"params": {"height": 1}})
         assert refused.status_code == 400
         assert "height" in refused.json()["detail"]["refused"]
-    with av.open(io.BytesIO(await asyncio.wait_for(receiving, 30))) as container:
+    with av.open(io.BytesIO(await asyncio.wait_for(receiving, PATIENCE_S))) as container:
         shapes = [frame.to_ndarray(format="rgb24").shape for frame in container.decode(video=0)]
     assert shapes == [(512, 512, 3)] * PICTURES
-    assert "stream_trace" in (await asyncio.wait_for(telling, 30)).decode()
+    assert "stream_trace" in (await asyncio.wait_for(telling, PATIENCE_S)).decode()
     runner = next(iter(orchestrator.runners.values()))
     await until(lambda: not runner.sessions, "the session is given back when the stream is over")
     assert json.loads((await client.http.get(f"{orchestrator.url}/discovery")).text)[0]["runners"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 import subprocess
 from pathlib import Path
@@ -11,9 +10,12 @@ import pytest
 
 from runner.live_runner.durations import parse_duration
 
+from ..trickle.clock import LoopClock
 from .conftest import Serve
 from .orchestrator import Orchestrator
 from .serving import Client, registered, until
+
+pytestmark = pytest.mark.quick
 
 
 async def test_it_registers_and_keeps_on_telling(orchestrator: Orchestrator, serve: Serve) -> None:
@@ -111,14 +113,17 @@ async def test_keepalives_and_nonsense_on_the_channel_do_no_harm(
     await until(lambda: served.pipeline.stops, "released")
 
 
-async def test_it_says_good_bye(orchestrator: Orchestrator, serve: Serve) -> None:
+async def test_it_says_good_bye(orchestrator: Orchestrator, serve: Serve, client: Client) -> None:
     served = await serve()
     await registered(orchestrator)
     await served.close()
     assert orchestrator.unregistered == ["runner_1"]
     assert orchestrator.runners == {}
     count = len(orchestrator.heartbeats)
-    await asyncio.sleep(0.4)
+    with LoopClock() as clock:
+        for _ in range(3):
+            clock.move(1.0)  # some intervals
+            assert (await client.http.get(f"{orchestrator.url}/discovery")).json()[0]["runners"] == []
     assert len(orchestrator.heartbeats) == count
 
 
@@ -150,14 +155,20 @@ async def test_an_orchestrator_that_goes_away_for_a_while(orchestrator: Orchestr
 async def test_after_the_time_to_live_sessions_are_given_up(
     orchestrator: Orchestrator, serve: Serve, client: Client
 ) -> None:
-    orchestrator.ttl = "1s"
     served = await serve()
     await client.reserve(await registered(orchestrator))
     assert (await client.call("start")).status_code == 200
-    await orchestrator.go_away()
-    await until(lambda: served.pipeline.state == "OFFLINE", "its channels are closed by now: the stream is stopped")
     registration = served.live_runner.registration
     assert registration is not None
+    await orchestrator.go_away()
+    failures = registration._failures
+    await until(lambda: registration._failures > failures, "a heartbeat fails")
+    assert registration.registered
+    assert served.pipeline.state == "ONLINE"
+    registration._last_good -= registration._ttl_s  # so long ago
+    for runner in orchestrator.runners.values():
+        runner.last -= registration._ttl_s
+    await until(lambda: served.pipeline.state == "OFFLINE", "its channels are closed by now: the stream is stopped")
     assert not registration.registered
     await orchestrator.come_back()
     await until(lambda: registration.registered, "it is registered again")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -17,6 +19,8 @@ from .conftest import Serve
 from .orchestrator import Orchestrator
 from .serving import PATIENCE_S, Client, Served, registered, until
 
+pytestmark = pytest.mark.quick
+
 
 async def _send(publisher: TricklePublisher, data: bytes) -> None:
     async with await publisher.next() as segment:
@@ -24,7 +28,7 @@ async def _send(publisher: TricklePublisher, data: bytes) -> None:
 
 
 async def _receive(subscriber: TrickleSubscriber) -> bytes | None:
-    segment = await asyncio.wait_for(subscriber.next(), 15)
+    segment = await asyncio.wait_for(subscriber.next(), PATIENCE_S)
     if segment is None:
         return None
     data = b""
@@ -74,8 +78,10 @@ async def test_a_session_from_start_to_stop(orchestrator: Orchestrator, serve: S
     assert (await client.call("update", {"params": {}})).status_code == 404
 
 
-@pytest.mark.usefixtures("short_limits")
-async def test_the_end_of_the_input_ends_the_session(orchestrator: Orchestrator, serve: Serve, client: Client) -> None:
+async def test_the_end_of_the_input_ends_the_session(
+    orchestrator: Orchestrator, serve: Serve, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runner.live_runner.session.BEGIN_LIMIT_S", 0.0)  # the stream may be over before it is seen
     served = await _running(orchestrator, serve, client)
     async with TricklePublisher(served.pipeline.started[0]["in"], "video/mp2t") as sender:
         await _send(sender, b"last")
@@ -212,23 +218,30 @@ async def test_a_session_that_could_not_be_given_back_is_given_back_later(
     await until(lambda: not runner.sessions, "the orchestrator has released the session")
 
 
-@pytest.mark.usefixtures("short_limits")
 async def test_a_pipeline_that_hangs_holds_nobody(orchestrator: Orchestrator, serve: Serve, client: Client) -> None:
     served = await serve()
     await client.reserve(await registered(orchestrator))
-    served.pipeline.hang = "start_stream"
-    refused = await client.call("start")
-    assert refused.status_code == 504
-    assert "within" in refused.json()["detail"]["msg"]
-    served.pipeline.hang = ""
+    with _hanging(served, "start_stream", "session.START_LIMIT_S"):
+        refused = await client.call("start")
+        assert refused.status_code == 504
+        assert "within" in refused.json()["detail"]["msg"]
     assert (await client.call("start")).status_code == 200
-    served.pipeline.hang = "update_params"
-    assert (await client.call("update", {"params": {}})).status_code == 504
-    served.pipeline.hang = "health"
-    health = await served.client.get("/live-runner/health")
-    assert (health.status_code, health.json()["status"]) == (503, "TIMEOUT")
-    served.pipeline.hang = "stop_stream"
-    assert (await client.call("stop")).status_code == 200
+    with _hanging(served, "update_params", "session.UPDATE_LIMIT_S"):
+        assert (await client.call("update", {"params": {}})).status_code == 504
+    with _hanging(served, "health", "live_runner.HEALTH_LIMIT_S"):
+        health = await served.client.get("/live-runner/health")
+        assert (health.status_code, health.json()["status"]) == (503, "TIMEOUT")
+    with _hanging(served, "stop_stream", "session.STOP_LIMIT_S"):
+        assert (await client.call("stop")).status_code == 200
+
+
+@contextmanager
+def _hanging(served: Served, method: str, limit: str) -> Iterator[None]:
+    """Make one method of the pipeline hang; its limit is short only for so long."""
+    served.pipeline.hang = method
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"runner.live_runner.{limit}", 0.05)
+        yield
     served.pipeline.hang = ""
 
 
@@ -382,7 +395,7 @@ async def test_shutting_down_waits_for_nobody_for_long(
 ) -> None:
     monkeypatch.setattr("runner.live_runner.live_runner.CLOSE_LIMIT_S", 0.2)
     served = await _running(orchestrator, serve, client)
-    orchestrator.slow_s = 60
+    orchestrator.slow_s = 600
     served.pipeline.hang = "stop_stream"
     await served.close()
     assert orchestrator.unregistered == ["runner_1"]

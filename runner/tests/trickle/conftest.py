@@ -9,12 +9,15 @@ import pytest
 
 from runner.live.trickle.relay import TrickleRelay
 
+from .clock import LoopClock
+from .wire import LIMIT_S
+
 
 @pytest.fixture(autouse=True)
 async def no_task_left() -> AsyncIterator[None]:
     """Fail if a test leaves a task behind."""
     yield
-    deadline = asyncio.get_running_loop().time() + 5
+    deadline = asyncio.get_running_loop().time() + LIMIT_S
     while left := asyncio.all_tasks() - {asyncio.current_task()}:
         assert asyncio.get_running_loop().time() < deadline, left
         await asyncio.sleep(0.01)
@@ -28,3 +31,10 @@ async def relay() -> AsyncIterator[TrickleRelay]:
     relay.create("chan", "video/mp2t")
     yield relay
     await relay.close()
+
+
+@pytest.fixture
+async def clock() -> AsyncIterator[LoopClock]:
+    """The clock of the test's event loop."""
+    with LoopClock() as clock:
+        yield clock

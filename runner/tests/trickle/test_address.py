@@ -10,6 +10,8 @@ import pytest
 from runner.errors import AddressError
 from runner.live.trickle.address import ALLOW_ENV, StreamAddresses, shown
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.mark.parametrize(
     ("url", "expected"),

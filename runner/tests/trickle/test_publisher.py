@@ -11,10 +11,13 @@ import pytest
 from runner.errors import ChannelGone, TrickleError
 from runner.live.trickle import TricklePublisher, TrickleSubscriber
 from runner.live.trickle.post import PostOptions
-from runner.live.trickle.publisher import SegmentWriter
+from runner.live.trickle.publisher import CLOSE_LIMIT_S, SegmentWriter
 from runner.live.trickle.relay import TrickleRelay
 
-from .wire import LIMIT_S, Exchange, RawClient, ScriptedServer, exchange, get, put, until
+from .clock import LoopClock, kept_port
+from .wire import LIMIT_S, Exchange, RawClient, ScriptedServer, exchange, get, known, put, until
+
+pytestmark = pytest.mark.quick
 
 TYPE = "video/mp2t"
 QUICK = PostOptions(retry_delay_s=0.01)
@@ -22,7 +25,7 @@ QUICK = PostOptions(retry_delay_s=0.01)
 
 @pytest.fixture
 async def publisher(relay: TrickleRelay) -> AsyncIterator[TricklePublisher]:
-    async with TricklePublisher(relay.url + "chan", TYPE, options=QUICK) as publisher:
+    async with TricklePublisher(relay.url + "chan", TYPE, options=QUICK, close_limit_s=LIMIT_S) as publisher:
         yield publisher
 
 
@@ -78,7 +81,7 @@ class TestWithRelay:
 
     async def test_close_deletes_the_channel_after_what_is_under_way(self, relay: TrickleRelay) -> None:
         url = relay.url + "chan"
-        publisher = TricklePublisher(url, TYPE)
+        publisher = TricklePublisher(url, TYPE, close_limit_s=LIMIT_S)
         async with TrickleSubscriber(url) as subscriber:
             segment = await publisher.next()
             await segment.write(b"last")
@@ -97,7 +100,7 @@ class TestWithRelay:
         self, relay: TrickleRelay
     ) -> None:
         url = relay.url + "chan"
-        first = TricklePublisher(url, TYPE)
+        first = TricklePublisher(url, TYPE, close_limit_s=LIMIT_S)
         await publish(first, b"0")
         await first.close(delete=False)
         async with TricklePublisher(url, TYPE, start_seq=None) as second:
@@ -106,11 +109,11 @@ class TestWithRelay:
             assert (await get(url + "/2"))[1] == b"again"
 
     async def test_close_of_one_that_never_published_deletes_too(self, relay: TrickleRelay) -> None:
-        await TricklePublisher(relay.url + "chan", TYPE).close()
+        await TricklePublisher(relay.url + "chan", TYPE, close_limit_s=LIMIT_S).close()
         assert relay.channels() == []
 
     async def test_close_at_the_same_time(self, relay: TrickleRelay) -> None:
-        publisher = TricklePublisher(relay.url + "chan", TYPE)
+        publisher = TricklePublisher(relay.url + "chan", TYPE, close_limit_s=LIMIT_S)
         await publish(publisher, b"x")
         await asyncio.gather(*(publisher.close() for _ in range(3)))
         assert relay.channels() == []
@@ -131,8 +134,7 @@ class TestWithRelay:
     async def test_a_channel_that_the_other_side_closes(self, relay: TrickleRelay, publisher: TricklePublisher) -> None:
         await publish(publisher, b"0")
         segment = await publisher.next()
-        await until(lambda: relay.channels()[0].head == 1)
-        await asyncio.sleep(0.05)
+        await until(lambda: known(relay, 1) and known(relay, 2))  # both requests are open
         relay.close_channel("chan")
         with pytest.raises(ChannelGone):
             await segment.done()
@@ -188,8 +190,9 @@ class TestWithRelay:
     ) -> None:
         url = relay.url + "chan"
         await publish(publisher, b"0")
+        await until(lambda: known(relay, 1))
         await exchange(url + "/1", "DELETE")  # ends the request that waits there
-        await asyncio.sleep(0.1)
+        await until(lambda: known(relay, 2))
         segment = await publish(publisher, b"next")
         assert segment.seq() == 2
         assert (await get(url + "/2"))[1] == b"next"
@@ -225,20 +228,41 @@ class TestWithScript:
             await segment.done()
             assert (bodies, publisher.lost) == ([b"whole"], 0)
 
-    async def test_bytes_written_while_the_server_is_away_are_kept(self, relay: TrickleRelay) -> None:
-        port = int(relay.url.split(":")[2].split("/")[0])
-        await relay.close()
-        async with TricklePublisher(relay.url + "chan", TYPE, options=QUICK) as publisher:
-            segment = await publisher.next()
-            await segment.write(b"early")
-            await segment.close()
-            again = TrickleRelay()
-            again.create("chan", TYPE)
-            await again.start(port=port)
-            await segment.done()
-            assert (await get(again.url + "chan/0"))[1] == b"early"
-            assert (await publish(publisher, b"on")).seq() == 1
-        await again.close()
+    async def test_a_request_ahead_that_has_just_failed_is_made_again(self) -> None:
+        async def script(request: Exchange) -> None:
+            if request.method == "POST":
+                await request.drain_body()
+            request.answer(200, Lp_Trickle_Seq=request.part)
+
+        async with (
+            ScriptedServer(script) as server,
+            TricklePublisher(server.url, TYPE, options=QUICK, close_limit_s=0.2) as publisher,
+        ):
+            await publish(publisher, b"0")
+            assert publisher._pending is not None
+            # In the same turn of the event loop as `next`: the publisher has not been called back yet.
+            publisher._pending.fail(TrickleError("refused"))
+            segment = await publish(publisher, b"1")
+            assert segment.seq() == 1
+            assert (publisher.lost, publisher.error) == (0, None)
+            await until(lambda: "POST 2" in server.asked)
+
+    async def test_bytes_written_while_the_server_is_away_are_kept(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level("INFO")
+        with kept_port() as port:
+            url = f"http://127.0.0.1:{port}/ai/trickle/chan"
+            async with TricklePublisher(url, TYPE, options=QUICK, close_limit_s=LIMIT_S) as publisher:
+                segment = await publisher.next()
+                await segment.write(b"early")
+                await segment.close()
+                await until(lambda: "refused; trying again" in caplog.text)
+                relay = TrickleRelay()
+                relay.create("chan", TYPE)
+                await relay.start(port=port)
+                await segment.done()
+                assert (await get(url + "/0"))[1] == b"early"
+                assert (await publish(publisher, b"on")).seq() == 1
+            await relay.close()
 
     async def test_a_segment_that_fails_after_a_byte_is_dropped_and_the_next_begins(self) -> None:
         async def script(request: Exchange) -> None:
@@ -306,61 +330,92 @@ class TestWithScript:
             with pytest.raises(TrickleError, match="before its end"):
                 await segment.done()
 
-    async def test_a_server_that_takes_nothing(self) -> None:
+    async def test_a_server_that_takes_nothing(self, clock: LoopClock) -> None:
         async def script(request: Exchange) -> None:
             request.reader._transport.pause_reading()  # type: ignore[attr-defined]
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
 
-        options = PostOptions(buffer_bytes=200_000, write_limit_s=0.3)
+        options = PostOptions(buffer_bytes=200_000)
         async with (
             ScriptedServer(script) as server,
             TricklePublisher(server.url, TYPE, options=options, close_limit_s=0.2) as publisher,
         ):
             segment = await publisher.next()
-            with pytest.raises(TrickleError, match=r"taken nothing for 0\.3 s"):
-                await segment.write(b"x" * 100_000_000)
+            writing = asyncio.create_task(segment.write(b"x" * 100_000_000))
+            await until(lambda: segment._post._waiting_bytes >= 200_000)
+            taken = -1
+            while taken != (taken := segment._post._sent_bytes):  # until the connection is full
+                await asyncio.sleep(0.05)
+            assert not writing.done()
+            clock.move(options.write_limit_s)
+            with pytest.raises(TrickleError, match=r"taken nothing for 10 s"):
+                await writing
             assert segment._post._waiting_bytes <= 300_000  # and no more was ever kept
 
-    async def test_a_server_that_never_answers(self) -> None:
+    async def test_a_server_that_never_answers(self, clock: LoopClock) -> None:
         async def script(request: Exchange) -> None:
             await request.hold()
 
-        options = PostOptions(write_limit_s=0.1)
         async with (
             ScriptedServer(script) as server,
-            TricklePublisher(server.url, TYPE, options=options, close_limit_s=0.2) as publisher,
+            TricklePublisher(server.url, TYPE, close_limit_s=0.2) as publisher,
         ):
             segment = await publisher.next()
             await segment.write(b"x")
             await segment.close()
+            await until(lambda: segment._post._whole)
+            clock.move(PostOptions().write_limit_s)
             with pytest.raises(TrickleError, match="its answer is missing"):
                 await segment.done()
 
-    async def test_close_takes_a_bounded_time(self) -> None:
+    async def test_close_takes_a_bounded_time(self, clock: LoopClock) -> None:
         async def script(request: Exchange) -> None:
             await request.hold()
 
         async with ScriptedServer(script) as server:
-            publisher = TricklePublisher(server.url, TYPE, close_limit_s=0.2)
+            publisher = TricklePublisher(server.url, TYPE)
             segment = await publisher.next()
             await segment.write(b"x")
-            await asyncio.wait_for(publisher.close(), LIMIT_S)
-            assert "DELETE chan" in server.asked
+            await until(lambda: server.asked == ["POST 0", "POST 1"])
+            closing = asyncio.create_task(publisher.close())
+            await asyncio.sleep(0.01)  # it has begun to wait
+            clock.move(CLOSE_LIMIT_S / 2)  # for the segment
+            await until(lambda: "DELETE chan" in server.asked)
+            clock.move(CLOSE_LIMIT_S / 2)  # for the DELETE; the request ahead has no more than what is left
+            await asyncio.wait_for(closing, LIMIT_S)
+            assert publisher.lost == 1
             with pytest.raises(TrickleError):
                 await segment.write(b"y")
 
+    async def test_a_channel_that_is_gone_is_not_deleted(self) -> None:
+        """Another publisher may have created it again."""
+
+        async def script(request: Exchange) -> None:
+            request.answer(404)
+
+        async with ScriptedServer(script) as server:
+            publisher = TricklePublisher(server.url, TYPE, options=QUICK)
+            segment = await publisher.next()
+            with pytest.raises(ChannelGone):
+                await segment.done()
+            await publisher.close()
+            assert not [asked for asked in server.asked if asked.startswith("DELETE")]
+
     async def test_provisional_answers_are_no_answers(self) -> None:
+        told: list[str] = []
+
         async def script(request: Exchange) -> None:
             for _ in range(3):
                 request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 await asyncio.sleep(0.01)
+            told.append(request.part)
             if request.method == "POST":
                 await request.drain_body()
             request.answer(200, Lp_Trickle_Seq=request.part)
 
         async with ScriptedServer(script) as server, TricklePublisher(server.url, TYPE) as publisher:
             segment = await publisher.next()
-            await asyncio.sleep(0.1)
+            await until(lambda: "0" in told)
             await segment.write(b"x")
             await segment.close()
             await segment.done()
@@ -392,7 +447,7 @@ async def test_both_ends_over_the_relay_byte_by_byte(relay: TrickleRelay) -> Non
                     read.append(data)
 
     reading = asyncio.create_task(subscribe())
-    async with TricklePublisher(url, TYPE) as publisher:
+    async with TricklePublisher(url, TYPE, close_limit_s=LIMIT_S) as publisher:
         for data in sent:
             async with await publisher.next() as segment:
                 for start in range(0, len(data), 30_000):

@@ -8,13 +8,18 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
 from runner.errors import TrickleError
-from runner.live.trickle.relay import TrickleRelay
+from runner.live.trickle.relay import IDLE_LIMIT_S, PROVISIONAL_S, STALL_LIMIT_S, TrickleRelay
 
-from .wire import LIMIT_S, RawClient, exchange, get, put, until
+from .clock import LoopClock
+from .wire import LIMIT_S, RawClient, exchange, get, known, put, readers, requests, until
+
+pytestmark = pytest.mark.quick
 
 
 @pytest.fixture
@@ -23,19 +28,12 @@ async def chan(relay: TrickleRelay) -> str:
     return relay.url + "chan/"
 
 
-@pytest.fixture
-async def quick() -> AsyncIterator[TrickleRelay]:
-    """A relay whose times and limits are short."""
-    relay = TrickleRelay(
-        provisional_s=0.05,
-        idle_limit_s=0.2,
-        sweep_s=0.05,
-        stall_limit_s=0.3,
-        segment_limit_bytes=100_000,
-        channels_limit=3,
-    )
+@asynccontextmanager
+async def limited(**limits: Any) -> AsyncIterator[TrickleRelay]:
+    """A relay with other limits, and the channel ``chan``."""
+    relay = TrickleRelay(**limits)
     await relay.start()
-    relay.create("_kept", "application/json")
+    relay.create("chan", "application/json")
     yield relay
     await relay.close()
 
@@ -86,19 +84,23 @@ class TestChannels:
             assert (await exchange(relay.url + path, method))[0].status == 404
 
     async def test_an_idle_channel_is_swept_unless_its_name_begins_with_an_underscore(
-        self, quick: TrickleRelay
+        self, relay: TrickleRelay, clock: LoopClock
     ) -> None:
-        quick.create("idle", "text/plain")
-        async with RawClient(quick.url + "idle/0") as reader:
+        relay.create("_kept", "text/plain")
+        async with RawClient(relay.url + "chan/0") as reader:
             reader.send("GET")
+            await until(lambda: readers(relay) == 1)
+            clock.move(IDLE_LIMIT_S / 2)
+            assert await reader.silent()
+            clock.move(IDLE_LIMIT_S)
             assert (await reader.head()).trickle()["closed"] == "terminated"
-        assert [channel.name for channel in quick.channels()] == ["_kept"]
+        assert [channel.name for channel in relay.channels()] == ["_kept"]
 
-    async def test_more_channels_than_the_limit_are_refused(self, quick: TrickleRelay) -> None:
-        quick.create("one", "")
-        quick.create("two", "")
-        with pytest.raises(TrickleError, match="3 channels"):
-            quick.create("three", "")
+    async def test_more_channels_than_the_limit_are_refused(self) -> None:
+        async with limited(channels_limit=2) as relay:
+            relay.create("two", "")
+            with pytest.raises(TrickleError, match="2 channels"):
+                relay.create("three", "")
 
     async def test_the_changefeed_tells_what_comes_and_goes(self) -> None:
         relay = TrickleRelay(changefeed=True, autocreate=True)
@@ -141,6 +143,7 @@ class TestPost:
     async def test_a_closed_channel_ends_a_post_that_waits(self, relay: TrickleRelay, chan: str) -> None:
         async with RawClient(chan + "0") as client:
             client.post()
+            await until(lambda: known(relay, 0))
             assert await client.silent()
             relay.close_channel("chan")
             answer = await client.head()
@@ -180,23 +183,25 @@ class TestPost:
     async def test_the_head_moves_at_the_first_byte(self, relay: TrickleRelay, chan: str) -> None:
         async with RawClient(chan + "0") as client:
             client.post()
+            await until(lambda: known(relay, 0))
             assert await client.silent()
             assert await head(chan) == "0"
             client.chunk(b"x")
             await until(lambda: relay.channels()[0].head == 1)
 
-    async def test_a_publisher_that_waits_is_told_so(self, quick: TrickleRelay) -> None:
-        async with RawClient(quick.url + "_kept/0") as client:
+    async def test_a_publisher_that_waits_is_told_so(self, relay: TrickleRelay, chan: str, clock: LoopClock) -> None:
+        async with RawClient(chan + "0") as client:
             client.post()
+            await until(lambda: known(relay, 0))
             for _ in range(3):
+                assert await client.silent()
+                clock.move(PROVISIONAL_S)
                 assert (await client.head()).status == 100
             client.chunk(b"x")
             client.end()
             answer = await client.head()
-            while answer.status == 100:
-                answer = await client.head()
         assert answer.trickle() == {"seq": "0"}
-        assert (await get(quick.url + "_kept/0"))[1] == b"x"
+        assert (await get(chan + "0"))[1] == b"x"
 
     async def test_a_post_that_breaks_off_leaves_the_segment_open_and_the_next_one_appends(self, chan: str) -> None:
         async with RawClient(chan + "0") as reader:
@@ -211,31 +216,31 @@ class TestPost:
             await put(chan + "0", b"after")
             assert await reader.body() == b"after"
 
-    async def test_reset_ends_older_segments_and_no_newer_ones(self, chan: str) -> None:
+    async def test_reset_ends_older_segments_and_no_newer_ones(self, relay: TrickleRelay, chan: str) -> None:
         async with RawClient(chan + "0") as old, RawClient(chan + "0") as hanging, RawClient(chan + "2") as newer:
             old.post()
             old.chunk(b"half")
             hanging.send("GET")
             await hanging.head()
             newer.post()
-            assert await newer.silent(0.05)
+            await until(lambda: known(relay, 2))
             await put(chan + "1", b"anew", Lp_Trickle_Reset="1")
             assert await hanging.body() == b"half"
             newer.chunk(b"newer")
             newer.end()
             assert (await newer.head()).trickle() == {"seq": "2"}
+        assert (await get(chan + "1"))[1] == b"anew"
         assert (await get(chan + "2"))[1] == b"newer"
 
-    async def test_a_segment_has_a_limit(self, quick: TrickleRelay) -> None:
-        async with RawClient(quick.url + "_kept/0") as client:
-            client.post()
-            client.chunk(b"x" * 60_000)
-            await until(lambda: quick.channels()[0].bytes_in == 60_000)
-            client.chunk(b"x" * 60_000)
-            while (answer := await client.head()).status == 100:
-                pass
-        assert answer.status == 413
-        assert 60_000 <= len((await get(quick.url + "_kept/0"))[1]) <= 100_000
+    async def test_a_segment_has_a_limit(self) -> None:
+        async with limited(segment_limit_bytes=100_000) as relay:
+            async with RawClient(relay.url + "chan/0") as client:
+                client.post()
+                client.chunk(b"x" * 60_000)
+                await until(lambda: relay.channels()[0].bytes_in == 60_000)
+                client.chunk(b"x" * 60_000)
+                assert (await client.head()).status == 413
+            assert 60_000 <= len((await get(relay.url + "chan/0"))[1]) <= 100_000
 
     async def test_the_first_byte_is_told(self) -> None:
         told: list[tuple[str, int]] = []
@@ -249,10 +254,13 @@ class TestPost:
 
 
 class TestGet:
-    async def test_headers_come_with_the_first_byte_and_chunks_as_they_are_written(self, chan: str) -> None:
+    async def test_headers_come_with_the_first_byte_and_chunks_as_they_are_written(
+        self, relay: TrickleRelay, chan: str
+    ) -> None:
         async with RawClient(chan + "0") as reader, RawClient(chan + "0") as writer:
             reader.send("GET")
             writer.post()
+            await until(lambda: readers(relay) == 1)
             assert await reader.silent()
             for number in range(3):
                 writer.chunk(b"chunk %d" % number)
@@ -265,12 +273,14 @@ class TestGet:
             writer.end()
             assert await reader.next_chunk() == b""
 
-    async def test_a_reader_in_the_middle_gets_what_is_there_then_the_rest(self, chan: str) -> None:
+    async def test_a_reader_in_the_middle_gets_what_is_there_then_the_rest(
+        self, relay: TrickleRelay, chan: str
+    ) -> None:
         async with RawClient(chan + "0") as writer, RawClient(chan + "0") as reader:
             writer.post()
             writer.chunk(b"a" * 1000)
             writer.chunk(b"b" * 1000)
-            await asyncio.sleep(0.05)
+            await until(lambda: relay.channels()[0].bytes_in == 2000)
             reader.send("GET")
             answer = await reader.head()
             assert answer.trickle() == {"seq": "0", "latest": "1"}
@@ -306,30 +316,33 @@ class TestGet:
             told = {"seq": part, "latest": "3", "connection": "close"}
             assert (answer.status, answer.trickle(), text) == (470, told, "Entry not found")
 
-    async def test_minus_one_waits_for_the_next_segment(self, chan: str) -> None:
+    async def test_minus_one_waits_for_the_next_segment(self, relay: TrickleRelay, chan: str) -> None:
         await put(chan + "0", b"old")
         async with RawClient(chan + "-1") as reader:
             reader.send("GET")
+            await until(lambda: readers(relay) == 1)
             assert await reader.silent()
             await put(chan + "1", b"new")
             assert (await reader.head()).trickle() == {"seq": "1"}
             assert await reader.body() == b"new"
 
-    async def test_minus_two_is_the_current_segment_or_the_first(self, chan: str) -> None:
+    async def test_minus_two_is_the_current_segment_or_the_first(self, relay: TrickleRelay, chan: str) -> None:
         async with RawClient(chan + "-2") as reader:
             reader.send("GET")
-            assert await reader.silent(0.05)
+            await until(lambda: readers(relay) == 1)
+            assert await reader.silent()
             await put(chan + "0", b"zero")
             assert (await reader.head()).trickle()["seq"] == "0"
         await put(chan + "1", b"one")
         assert (await get(chan + "-2"))[1] == b"one"
 
-    async def test_one_ahead_waits_and_further_does_not(self, chan: str) -> None:
+    async def test_one_ahead_waits_and_further_does_not(self, relay: TrickleRelay, chan: str) -> None:
         async with RawClient(chan + "0") as first, RawClient(chan + "1") as second:
             first.send("GET")
             second.send("GET")
-            assert await first.silent(0.05)
-            assert await second.silent(0.05)
+            await until(lambda: readers(relay) == 2)
+            assert await first.silent()
+            assert await second.silent()
             assert (await exchange(chan + "2", "GET"))[0].status == 470
             await put(chan + "0", b"0")
             assert await put(chan + "1", b"1")
@@ -341,22 +354,26 @@ class TestGet:
         assert (answer.status, answer.trickle(), text) == (200, {"seq": "0", "latest": "1", "connection": "close"}, "")
         async with RawClient(chan + "1") as reader:
             reader.send("GET")
-            assert await reader.silent(0.05)
+            await until(lambda: readers(relay) == 1)
+            assert await reader.silent()
             relay.close_channel("chan")
             assert (await reader.head()).trickle() == {"seq": "1", "latest": "1", "closed": "terminated"}
 
-    async def test_a_dropped_segment_without_data_keeps_the_head(self, chan: str) -> None:
+    async def test_a_dropped_segment_without_data_keeps_the_head(self, relay: TrickleRelay, chan: str) -> None:
         async with RawClient(chan + "0") as reader, RawClient(chan + "0") as writer:
             writer.post()
+            await until(lambda: known(relay, 0))
             reader.send("GET")
-            assert await reader.silent(0.05)
+            await until(lambda: readers(relay) == 1)
+            assert await reader.silent()
             assert (await exchange(chan + "0", "DELETE"))[0].status == 200
             assert (await reader.head()).trickle() == {"seq": "0", "latest": "0"}
             # The publisher is told that its number is used up, which moves the head.
             assert (await writer.head()).trickle() == {"seq": "0", "connection": "close"}
         async with RawClient(chan + "1") as reader:
             reader.send("GET")
-            assert await reader.silent(0.05)
+            await until(lambda: readers(relay) == 1)
+            assert await reader.silent()
             await exchange(chan + "1", "DELETE")
         for _ in range(2):
             assert (await exchange(chan + "-1", "GET"))[0].trickle()["seq"] == "1"
@@ -385,10 +402,10 @@ class TestReaders:
             await slow.head()
             assert len(await slow.body()) == 20 * len(piece)
 
-    async def test_a_reader_that_takes_nothing_is_let_go(self) -> None:
-        relay = TrickleRelay(stall_limit_s=0.2)
-        await relay.start()
-        relay.create("chan", "video/mp2t")
+    async def test_a_reader_that_takes_nothing_is_let_go(
+        self, relay: TrickleRelay, chan: str, clock: LoopClock
+    ) -> None:
+        sent = 40 * 500_000  # more than both ends of a connection hold
         with socket.socket() as stalled:
             stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             stalled.setblocking(False)
@@ -397,16 +414,20 @@ class TestReaders:
             await asyncio.get_running_loop().sock_sendall(
                 stalled, b"GET /ai/trickle/chan/0 HTTP/1.1\r\nHost: t\r\n\r\n"
             )
-            await put(relay.url + "chan/0", *[b"x" * 500_000] * 40)
-            assert relay.channels()[0].readers == 1
-            await until(lambda: relay.channels()[0].readers == 0)
-        await relay.close()
+            await until(lambda: readers(relay) == 1)
+            assert (await put(chan + "0", *[b"x" * 500_000] * 40)).status == 200
+            clock.move(STALL_LIMIT_S / 2)
+            await exchange(chan + "next", "GET")  # the relay had its turn
+            assert readers(relay) == 1
+            clock.move(STALL_LIMIT_S)
+            await until(lambda: readers(relay) == 0)
+        assert relay.channels()[0].bytes_out < sent
 
     async def test_a_reader_that_goes_is_forgotten(self, relay: TrickleRelay, chan: str) -> None:
         async with RawClient(chan + "0") as reader:
             reader.send("GET")
-            await until(lambda: relay.channels()[0].readers == 1)
-        await until(lambda: relay.channels()[0].readers == 0)
+            await until(lambda: readers(relay) == 1)
+        await until(lambda: readers(relay) == 0)
 
     async def test_statistics(self, relay: TrickleRelay, chan: str) -> None:
         await put(chan + "0", b"abc")
@@ -421,8 +442,10 @@ class TestRunning:
     async def test_close_tells_everybody_and_is_safe_twice(self, relay: TrickleRelay, chan: str) -> None:
         async with RawClient(chan + "0") as reader, RawClient(chan + "0") as writer:
             reader.send("GET")
+            await until(lambda: readers(relay) == 1)
             writer.post()
-            assert await reader.silent(0.05)
+            await until(lambda: requests(relay) == 2)
+            assert await reader.silent()
             await relay.close()
             await relay.close()
             assert (await reader.head()).trickle()["closed"] == "terminated"

@@ -21,6 +21,8 @@ from runner.live.trickle.subscriber import EndReason
 
 from .wire import Exchange, ScriptedServer
 
+pytestmark = pytest.mark.quick
+
 
 def test_urls_of_segments() -> None:
     assert segment_url("http://h/a/b", 5) == "http://h/a/b/5"

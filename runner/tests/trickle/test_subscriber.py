@@ -10,9 +10,12 @@ import pytest
 from runner.errors import ChannelGone, TrickleError
 from runner.live.trickle import TrickleSubscriber
 from runner.live.trickle.relay import TrickleRelay
-from runner.live.trickle.subscriber import EndReason, Segment
+from runner.live.trickle.subscriber import REFRESH_S, RETRY_DELAY_S, SILENCE_S, EndReason, Segment
 
-from .wire import LIMIT_S, Exchange, RawClient, ScriptedServer, exchange, put, until
+from .clock import LoopClock, kept_port
+from .wire import LIMIT_S, Exchange, RawClient, ScriptedServer, exchange, put, readers, requests, until
+
+pytestmark = pytest.mark.quick
 
 
 async def whole(segment: Segment | None) -> bytes:
@@ -33,9 +36,9 @@ class TestWithRelay:
                 assert segment is not None
                 assert (segment.seq(), segment.eos(), segment.broken) == (seq, False, False)
                 assert await whole(segment) == b"%d!" % seq
-                await until(lambda: relay.channels()[0].readers == 1)  # waits for the next one already
+                await until(lambda: readers(relay) == 1)  # waits for the next one already
                 assert await segment.read() == b""
-        await until(lambda: relay.channels()[0].readers == 0)
+        await until(lambda: readers(relay) == 0)
 
     async def test_data_comes_while_it_is_written(self, relay: TrickleRelay) -> None:
         url = relay.url + "chan"
@@ -52,6 +55,18 @@ class TestWithRelay:
             assert await segment.read() == b""
             assert not segment.broken
 
+    async def test_after_a_jump_the_newest_segment_is_read_where_that_counts(self, relay: TrickleRelay) -> None:
+        url = relay.url + "chan"
+        async with TrickleSubscriber(url, newest_counts=True) as subscriber:
+            await put(f"{url}/0", b"0")
+            assert await whole(await subscriber.next()) == b"0"
+            await until(lambda: readers(relay) == 1)  # waits for 1
+            for seq in range(1, 8):
+                await put(f"{url}/{seq}", b"%d" % seq)
+            assert await whole(await subscriber.next()) == b"1"
+            assert await whole(await asyncio.wait_for(subscriber.next(), LIMIT_S)) == b"7"
+            assert subscriber.jumps == 1
+
     async def test_it_starts_at_the_segment_being_written(self, relay: TrickleRelay) -> None:
         url = relay.url + "chan"
         for seq in range(4):
@@ -59,15 +74,19 @@ class TestWithRelay:
         async with TrickleSubscriber(url) as subscriber:
             assert await whole(await subscriber.next()) == b"3"
 
-    async def test_it_starts_at_the_live_edge_or_at_a_number(self, relay: TrickleRelay) -> None:
+    async def test_it_starts_at_the_live_edge_or_at_a_number(self, relay: TrickleRelay, clock: LoopClock) -> None:
         url = relay.url + "chan"
         for seq in range(4):
             await put(f"{url}/{seq}", b"%d" % seq)
         async with TrickleSubscriber(url, start_seq=2) as subscriber:
             assert await whole(await subscriber.next()) == b"2"
-        async with TrickleSubscriber(url, start_seq=-1, refresh_s=0.03) as subscriber:
+        async with TrickleSubscriber(url, start_seq=-1) as subscriber:
             waiting = asyncio.create_task(subscriber.next())
-            await asyncio.sleep(0.1)  # over some refreshes
+            await until(lambda: readers(relay) == 1)
+            for _ in range(3):
+                asked = requests(relay)
+                clock.move(REFRESH_S)
+                await until(lambda asked=asked: requests(relay) == asked + 1)  # type: ignore[misc]
             await put(url + "/4", b"4")
             assert await whole(await waiting) == b"4"
 
@@ -76,18 +95,22 @@ class TestWithRelay:
         async with TrickleSubscriber(url) as subscriber:
             await put(url + "/0", b"x")
             assert await whole(await subscriber.next()) == b"x"
-            await until(lambda: relay.channels()[0].readers == 1)
+            await until(lambda: readers(relay) == 1)
             relay.close_channel("chan")
             assert await subscriber.next() is None
             assert await subscriber.next() is None
             assert (subscriber.end_reason, subscriber.error) == (EndReason.ENDED, None)
 
-    async def test_a_channel_that_was_removed_meanwhile_is_the_end_too(self, relay: TrickleRelay) -> None:
+    async def test_a_channel_that_was_removed_meanwhile_is_the_end_too(
+        self, relay: TrickleRelay, clock: LoopClock
+    ) -> None:
         url = relay.url + "chan"
-        async with TrickleSubscriber(url, refresh_s=0.05) as subscriber:
+        async with TrickleSubscriber(url) as subscriber:
             await put(url + "/0", b"x")
             await whole(await subscriber.next())
+            await until(lambda: readers(relay) == 1)
             channel = relay._channels.pop("chan")  # gone without a word to those who wait
+            clock.move(REFRESH_S)
             assert await subscriber.next() is None
             assert (subscriber.end_reason, subscriber.error) == (EndReason.GONE, None)
             channel.close()
@@ -104,10 +127,9 @@ class TestWithRelay:
         async with TrickleSubscriber(url, start_seq=0) as subscriber:
             await put(url + "/0", b"0")
             await whole(await subscriber.next())
+            await until(lambda: readers(relay) == 1)  # the request for 1 waits until its place is taken
             for seq in range(20, 23):
                 await put(f"{url}/{seq}", b"%d" % seq)
-            async with RawClient(url + "/1") as waits:  # the request for 1 waits until its place is taken
-                waits.send("GET")
             segment = await subscriber.next()
             assert segment is not None
             assert segment.seq() == 1  # empty: its place was taken by 21
@@ -117,19 +139,23 @@ class TestWithRelay:
             await put(url + "/23", b"23")
             assert await whole(await following) == b"23"
 
-    async def test_a_dropped_segment_is_no_busy_loop(self, relay: TrickleRelay) -> None:
+    async def test_a_dropped_segment_is_no_busy_loop(self, relay: TrickleRelay, clock: LoopClock) -> None:
         url = relay.url + "chan"
-
-        async with TrickleSubscriber(url, retry_delay_s=0.05) as subscriber:
+        async with TrickleSubscriber(url) as subscriber:
             await put(url + "/0", b"0")
             await whole(await subscriber.next())
-            await until(lambda: relay.channels()[0].readers == 1)
+            await until(lambda: readers(relay) == 1)
             await exchange(url + "/1", "DELETE")
             segment = await subscriber.next()
             assert segment is not None
             assert (segment.seq(), segment.empty, await segment.read()) == (1, True, b"")
             following = asyncio.create_task(subscriber.next())
-            await asyncio.sleep(0.5)  # more than five tries: the budget is for failures
+            asked, pauses = requests(relay), 0
+            while requests(relay) < asked + 8:  # more than five tries: the budget is for failures
+                clock.move(RETRY_DELAY_S)
+                pauses += 1
+                await asyncio.sleep(0.005)
+            assert requests(relay) <= asked + 1 + pauses  # the first may have been on its way
             assert not following.done()
             await put(url + "/2", b"2")
             assert await whole(await following) == b"2"
@@ -138,12 +164,12 @@ class TestWithRelay:
     async def test_close_is_immediate_and_safe_twice_and_frees_whoever_waits(self, relay: TrickleRelay) -> None:
         subscriber = TrickleSubscriber(relay.url + "chan")
         waiting = asyncio.create_task(subscriber.next())
-        await until(lambda: relay.channels()[0].readers == 1)
+        await until(lambda: readers(relay) == 1)
         await asyncio.gather(subscriber.close(), subscriber.close())
         assert await asyncio.wait_for(waiting, LIMIT_S) is None
         assert await subscriber.next() is None
         assert subscriber.end_reason is EndReason.CLOSED
-        await until(lambda: relay.channels()[0].readers == 0)
+        await until(lambda: readers(relay) == 0)
 
     async def test_close_ends_a_read_under_way(self, relay: TrickleRelay) -> None:
         url = relay.url + "chan"
@@ -155,7 +181,7 @@ class TestWithRelay:
             assert segment is not None
             await segment.read()
             reading = asyncio.create_task(segment.read())
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0)  # it has begun to wait
             await subscriber.close()
             assert await asyncio.wait_for(reading, LIMIT_S) == b""
             assert not segment.broken
@@ -172,23 +198,27 @@ class TestWithRelay:
                 await put(f"{url}/{seq}", b"%d" % seq)
                 assert await whole(await subscriber.next()) == b"%d" % seq
 
-    async def test_a_relay_that_is_gone_and_back(self, relay: TrickleRelay) -> None:
-        url = relay.url + "chan"
-        port = int(relay.url.split(":")[2].split("/")[0])
-        async with TrickleSubscriber(url, start_seq=0, retry_delay_s=0.1, max_retries=100) as subscriber:
-            await put(url + "/0", b"0")
-            await whole(await subscriber.next())
-            await until(lambda: relay.channels()[0].readers == 1)
-            # Killed: no answer to those who wait.
-            await relay._runner.cleanup()  # type: ignore[union-attr]
-            following = asyncio.create_task(subscriber.next())
-            await asyncio.sleep(0.2)
-            again = TrickleRelay()
-            await again.start(port=port)
-            again.create("chan", "video/mp2t")
-            await put(url + "/1", b"1")
-            assert await whole(await following) == b"1"
-            await again.close()
+    async def test_a_relay_that_is_gone_and_back(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.INFO)
+        with kept_port() as port:
+            relay = TrickleRelay()
+            await relay.start(port=port)
+            relay.create("chan", "video/mp2t")
+            url = relay.url + "chan"
+            async with TrickleSubscriber(url, start_seq=0, retry_delay_s=0.01, max_retries=100_000) as subscriber:
+                await put(url + "/0", b"0")
+                await whole(await subscriber.next())
+                await until(lambda: readers(relay) == 1)
+                del relay._channels["chan"]
+                await relay.close()  # as if it was killed: no answer to those who wait
+                following = asyncio.create_task(subscriber.next())
+                await until(lambda: "refused; trying again" in caplog.text)
+                again = TrickleRelay()
+                await again.start(port=port)
+                again.create("chan", "video/mp2t")
+                await put(url + "/1", b"1")
+                assert await whole(await following) == b"1"
+                await again.close()
 
 
 class TestWithScript:
@@ -277,23 +307,27 @@ class TestWithScript:
             if request.number == 1:
                 request.begin(200, Lp_Trickle_Seq="3", Transfer_Encoding="chunked")
                 request.writer.write(b"4\r\nhalf\r\n")
-                await request.writer.drain()
-                await asyncio.sleep(0.1)
+                await read.wait()
                 request.reset()
             else:
                 request.segment(int(request.part), b"whole")
 
+        read = asyncio.Event()
         async with ScriptedServer(script) as server, TrickleSubscriber(server.url) as subscriber:
             segment = await subscriber.next()
-            assert await whole(segment) == b"half"
             assert segment is not None
+            assert await segment.read() == b"half"
+            read.set()
+            assert await segment.read() == b""
             assert segment.broken
             segment = await subscriber.next()
             assert await whole(segment) == b"whole"
             assert segment is not None
             assert (segment.seq(), segment.broken) == (4, False)
 
-    async def test_silence_in_the_middle_ends_the_segment(self, caplog: pytest.LogCaptureFixture) -> None:
+    async def test_silence_in_the_middle_ends_the_segment(
+        self, caplog: pytest.LogCaptureFixture, clock: LoopClock
+    ) -> None:
         async def script(request: Exchange) -> None:
             if request.number == 1:
                 request.begin(200, Lp_Trickle_Seq="0", Transfer_Encoding="chunked")
@@ -302,23 +336,31 @@ class TestWithScript:
             else:
                 request.segment(1, b"whole")
 
-        async with ScriptedServer(script) as server, TrickleSubscriber(server.url, silence_s=0.1) as subscriber:
+        async with ScriptedServer(script) as server, TrickleSubscriber(server.url) as subscriber:
             segment = await subscriber.next()
-            assert await whole(segment) == b"half"
             assert segment is not None
+            assert await segment.read() == b"half"
+            reading = asyncio.create_task(segment.read())
+            await asyncio.sleep(0)
+            clock.move(SILENCE_S)
+            assert await reading == b""
             assert segment.broken
             assert await whole(await subscriber.next()) == b"whole"
-        assert "no data of segment 0 for 0.1 s" in caplog.text
+        assert "no data of segment 0 for 30 s" in caplog.text
 
-    async def test_a_request_that_is_never_answered_is_made_anew_one_at_a_time(self) -> None:
+    async def test_a_request_that_is_never_answered_is_made_anew_one_at_a_time(self, clock: LoopClock) -> None:
         async def script(request: Exchange) -> None:
             if request.number < 8:
                 await request.hold()
             else:
                 request.segment(0, b"at last")
 
-        async with ScriptedServer(script) as server, TrickleSubscriber(server.url, refresh_s=0.03) as subscriber:
-            assert await whole(await subscriber.next()) == b"at last"
+        async with ScriptedServer(script) as server, TrickleSubscriber(server.url) as subscriber:
+            following = asyncio.create_task(subscriber.next())
+            for number in range(1, 8):
+                await until(lambda number=number: len(server.asked) == number)  # type: ignore[misc]
+                clock.move(REFRESH_S)
+            assert await whole(await following) == b"at last"
             assert server.asked[:8] == ["GET -2"] * 8
 
     async def test_never_more_than_one_request_ahead(self) -> None:

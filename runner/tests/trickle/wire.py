@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from urllib.parse import urlsplit
 
-LIMIT_S = 10.0
+from runner.live.trickle.relay import TrickleRelay
+
+LIMIT_S = 60.0  # ends a test that hangs
 
 
 @dataclass
@@ -80,8 +83,8 @@ class RawClient:
         """Everything up to the end of the connection."""
         return await asyncio.wait_for(self.reader.read(), LIMIT_S)
 
-    async def silent(self, moment_s: float = 0.1) -> bool:
-        """Whether nothing comes for a moment."""
+    async def silent(self, moment_s: float = 0.05) -> bool:
+        """Return True if nothing arrives for a moment. Wait first until the relay has the request: see `known`."""
         try:
             await asyncio.wait_for(self.reader.readexactly(1), moment_s)
         except asyncio.TimeoutError:
@@ -229,9 +232,26 @@ class ScriptedServer:
             writer.close()
 
 
+def known(relay: TrickleRelay, seq: int, channel: str = "chan") -> bool:
+    """Return True once a request of a writer, or of a reader who waits for it, has made this segment."""
+    return channel in relay._channels and relay._channels[channel].find(seq) is not None
+
+
+def readers(relay: TrickleRelay, channel: str = "chan") -> int:
+    """Return the number of requests that read a segment of the channel, or wait for one."""
+    return next(found.readers for found in relay.channels() if found.name == channel)
+
+
+def requests(relay: TrickleRelay) -> int:
+    """Return the number of requests that the relay has accepted so far."""
+    assert relay._runner is not None
+    assert relay._runner.server is not None
+    return relay._runner.server.requests_count
+
+
 async def until(condition: Callable[[], bool], limit_s: float = LIMIT_S) -> None:
     """Wait for something that must happen."""
-    deadline = asyncio.get_running_loop().time() + limit_s
+    deadline = time.monotonic() + limit_s
     while not condition():
-        assert asyncio.get_running_loop().time() < deadline, "it did not happen"
+        assert time.monotonic() < deadline, "it did not happen"
         await asyncio.sleep(0.005)
