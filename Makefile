@@ -14,6 +14,7 @@ PIP = $(BIN)/python -m pip install -q
 TESTED = $(if $(TORCH),,-c constraints.txt)
 
 # Tests run in that many processes, one more than there are cores: most of them wait for others.
+# TEST_NEEDS names targets to finish before the tests that are not quick: .ci/run installs image-tools.
 JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 BENCHMARKS ?= frame_path pipelines media preview startup runner_start reload soak trickle
@@ -64,7 +65,8 @@ $(MEDIAPIPE): $(DEVELOP)
 	$(PIP) --no-deps 'mediapipe==0.10.21; $(MEDIAPIPE_ON)'
 	@touch $@
 
-test: test-quick test-rest
+test: test-quick $(TEST_NEEDS)
+	$(MAKE) test-rest
 
 test-quick: $(DEVELOP)
 	$(PYTEST) -m quick

@@ -23,7 +23,7 @@ from ..trickle.clock import kept_port
 from .infer_process import PATIENCE_S, HostProcess, running
 
 START = "/api/live-video-to-video"
-STREAMS = int(os.environ.get("AI_RUNNER_STREAMS", "30"))  # 1000 take some two minutes
+STREAMS = int(os.environ.get("AI_RUNNER_STREAMS", "60"))  # 1000 take some two minutes
 SLOW_TO_LOAD = """
 import os, time
 while not os.path.exists("go"):

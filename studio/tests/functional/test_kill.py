@@ -109,7 +109,7 @@ class Round:
         return f"{self.target} killed {self.delay_s:.3f} s into {self.moment}, in {self.run.project}"
 
     def play(self) -> None:
-        words = (*WORDS, "--input", "pattern:320x240@30", "--preview", "blocks")
+        words = (*WORDS, "--input", "pattern:320x240@10", "--preview", "blocks")
         if not self.standby:
             words += ("--no-standby",)
         try:
@@ -223,7 +223,7 @@ def test_a_process_that_is_killed_at_any_moment_leaves_nothing(
 
 def test_a_pipeline_that_dies_before_the_studio_looks_is_told(new_run: Callable[[], Run]) -> None:
     run = new_run()
-    words = (*WORDS, "--input", "pattern:320x240@30", "--preview", "blocks")
+    words = (*WORDS, "--input", "pattern:320x240@10", "--preview", "blocks")
     with on_terminal(*words, cwd=run.project, **run.environ) as studio:
         wait_for(lambda: _below(studio.process.pid, "runner.live.infer"))
         studio.process.send_signal(signal.SIGSTOP)
@@ -246,7 +246,7 @@ def _below(pid: int, mark: str) -> list[psutil.Process]:
 
 def test_a_host_that_was_killed_is_started_again_by_a_reload(new_run: Callable[[], Run]) -> None:
     run = new_run()
-    words = (*WORDS, "--input", "pattern:320x240@30", "--preview", "blocks")
+    words = (*WORDS, "--input", "pattern:320x240@10", "--preview", "blocks")
     with on_terminal(*words, cwd=run.project, **run.environ) as studio:
         assert studio.read_until(b"ONLINE")
         (host,) = _below(studio.process.pid, "runner.live.infer")
