@@ -53,7 +53,11 @@ def _is_slow(item: pytest.Item) -> bool:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Skip files without quick tests where only those are asked for: importing them takes longer than the tests."""
-    if config.option.markexpr != "quick" or collection_path.is_dir() or UNIT in collection_path.parts:
+    """Skip files of the other tier: importing them takes longer than many tests."""
+    if config.option.markexpr not in ("quick", "not quick") or collection_path.suffix != ".py":
         return None
-    return "mark.quick" not in collection_path.read_text(encoding="utf-8") or None
+    if config.option.markexpr == "quick":
+        in_tier = UNIT in collection_path.parts or "mark.quick" in collection_path.read_text(encoding="utf-8")
+    else:
+        in_tier = UNIT not in collection_path.parts or "mark.slow" in collection_path.read_text(encoding="utf-8")
+    return None if in_tier else True

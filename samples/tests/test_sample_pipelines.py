@@ -30,8 +30,6 @@ from runner.live.trickle.frame import VideoFrame
 
 from .conftest import needs_mediapipe
 
-pytestmark = pytest.mark.quick
-
 Clip = Callable[..., list[torch.Tensor]]
 
 PORTRAITS = ("background_blur", "face_privacy")  # they look for people, and need the extra
@@ -87,7 +85,7 @@ CHANGES: list[tuple[str, str, object]] = [
 
 def sample(name: str, *more: object) -> Any:
     """A parameter set that is skipped where the sample's extra is not installed."""
-    return pytest.param(name, *more, marks=[needs_mediapipe] if name in PORTRAITS else [])
+    return pytest.param(name, *more, marks=[needs_mediapipe if name in PORTRAITS else pytest.mark.quick])
 
 
 def transform_of(name: str, params: BaseParams) -> Callable[[torch.Tensor, BaseParams], torch.Tensor]:
