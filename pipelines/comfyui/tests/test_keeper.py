@@ -54,6 +54,7 @@ def keep() -> Iterator[Keep]:
 
 
 class TestKeeper:
+    @pytest.mark.quick
     def test_the_end_of_its_input_ends_the_family(self, keep: Keep) -> None:
         keeper, family = keep()
         assert keeper.stdin is not None

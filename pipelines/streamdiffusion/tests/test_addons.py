@@ -150,6 +150,7 @@ class TestStyleImage:
         Image.new("RGB", (4, 3), "red").save(buffer, "PNG")
         return base64.b64encode(buffer.getvalue()).decode()
 
+    @pytest.mark.quick
     async def test_base64_and_data_uris_are_pictures(self) -> None:
         for source in (self.png(), f"data:image/png;base64,{self.png()}"):
             image = await load_image(source)
@@ -171,6 +172,7 @@ class TestStyleImage:
         with pytest.raises(ValueError, match=message):
             await load_image(source)
 
+    @pytest.mark.quick
     async def test_a_host_that_is_named_may_be_local_and_redirects_are_followed(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:

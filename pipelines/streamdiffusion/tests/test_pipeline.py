@@ -43,6 +43,7 @@ def given(pipeline: StreamDiffusion) -> list[tuple[int, str, torch.Tensor]]:
 
 
 class TestFrames:
+    @pytest.mark.quick
     async def test_outputs_have_the_times_of_the_inputs_that_they_show(
         self, models: TinyModels, pictures: list[torch.Tensor]
     ) -> None:
@@ -139,6 +140,7 @@ class TestReloads:
             assert numbers == list(range(number + 4))
             assert pipeline._serving().params.model_id == str(models.other)
 
+    @pytest.mark.quick
     async def test_another_size_is_a_reload(self, models: TinyModels) -> None:
         async with running(**models.params()) as pipeline:
             task = await pipeline.update_params(**models.params(width=128))

@@ -146,6 +146,7 @@ class TestPrepare:
 
 
 class TestModelsByName:
+    @pytest.mark.quick
     def test_hub_ids_are_found_in_the_cache_without_a_connection(self, hub_cache: Path) -> None:
         painter = Painter.load(StreamDiffusionParams(width=64, height=64))
         assert type(painter._model.vae).__name__ == "AutoencoderTiny"
