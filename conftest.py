@@ -30,9 +30,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _slow_first(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
-    """Have each test process begin with its share of the slow tests, so that none is left to one process at the end.
+    """Start each test process with its share of the slow tests, so that none is left to one process at the end.
 
-    pytest-xdist gives each process one stretch of the list to begin with. The slow tests of a file stay together: they
+    pytest-xdist first gives each process one stretch of the list. The slow tests of a file stay together: they
     share what is slow to make.
     """
     slow = [item for item in items if _is_slow(item)]

@@ -150,7 +150,7 @@ def decode(data: bytes, **options: Any) -> Decoded:
 
 
 class _Watched:
-    """Reads a pipe, and tells when everything that was written has been decoded: then more is asked for."""
+    """Reads a pipe, and shows when everything that was written has been decoded: the decoder asks for more."""
 
     def __init__(self, pipe: BytePipe, changed: threading.Condition) -> None:
         self._pipe = pipe
