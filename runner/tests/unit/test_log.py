@@ -125,7 +125,7 @@ class TestLines:
         assert stream.getvalue().startswith(first)
 
 
-NOTE = re.compile(r"^\((\d+) lines dropped: the log was not read\)$")
+NOTE = re.compile(r"^\((\d+) lines? dropped: the log was not read\)$")
 
 
 def account(lines: list[str]) -> tuple[list[str], int]:
@@ -169,17 +169,18 @@ class TestLineWriter:
         return Pipe()
 
     def test_a_reader_that_does_not_read_holds_nobody_up(self, pipe: Pipe) -> None:
-        for number in range(2000):
+        number = 0
+        while not pipe.writer._dropped:  # the newest line is one that was dropped
             pipe.writer.write_line(f"{number} {'x' * 1000}")
+            number += 1
         while pipe.writer._lines.full():
             pipe.read()
         pipe.writer.write_line("then")
         lines = pipe.close()
         written, dropped = account(lines)
         assert written[0].startswith("0 ")
-        assert NOTE.match(lines[-2])
-        assert lines[-1] == "then"
-        assert len(written) + dropped == 2001
+        assert lines[-2:] == ["(1 line dropped: the log was not read)", "then"]
+        assert len(written) + dropped == number + 1
 
     def test_lines_dropped_last_are_counted_at_the_end(self, pipe: Pipe) -> None:
         for number in range(2000):

@@ -192,7 +192,10 @@ class LineWriter:
         self._thread.join(max(0.0, until - time.monotonic()))
 
     def _note(self) -> str:
-        return f"({self._dropped} lines dropped: the log was not read)\n" if self._dropped else ""
+        if not self._dropped:
+            return ""
+        lines = "line" if self._dropped == 1 else "lines"
+        return f"({self._dropped} {lines} dropped: the log was not read)\n"
 
     def _run(self) -> None:
         while (text := self._lines.get()) is not None:
