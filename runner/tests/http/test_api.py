@@ -65,6 +65,7 @@ def shared(project: Path) -> Iterator[HostProcess]:
 
 @pytest.fixture
 def host(shared: HostProcess) -> Iterator[HostProcess]:
+    shared.until(lambda status: status["state"] == "OFFLINE")  # only then are the initial params in force again
     yield shared
     shared.client.delete("/api/stream").raise_for_status()
     shared.client.post("/api/stream/pause", json={"paused": False}).raise_for_status()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from runner.live.events import LoadFailed, LoadSucceeded, PipelineWarned, ProcessExited
-from runner.live.process import watchdog
+from runner.live.process import guardian, watchdog
 from runner.live.process.policy import ReloadOptions
 from runner.live.process.revision import LoadRequest
 
@@ -197,6 +197,18 @@ class TestServingCode:
             assert "in put_video_frame" in warned.message
             await save(run, write, a_pipeline(20))
             await gives(run, 20)
+
+    async def test_that_was_slow_to_load_does_not_block_the_event_loop(
+        self, write: WriteModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(watchdog, "BLOCKED_AFTER_S", 0.5)
+        monkeypatch.setattr(guardian, "TICK_S", 0.02)
+        async with streaming(write, tmp_path, "import time\ntime.sleep(1.5)\n" + function(10)) as run:
+            process = run.guardian.process
+            assert process is not None
+            loaded = process.heartbeat_at
+            await run.until(lambda: process.heartbeat_at > loaded and len(run.values) > 5)
+            assert not any("event loop" in warning for warning in warnings(run))
 
     async def test_that_leaks_threads_is_told(self, write: WriteModule, tmp_path: Path) -> None:
         thread = "threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()"

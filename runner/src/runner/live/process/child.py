@@ -315,6 +315,7 @@ class PipelineChild:
         self._take_size(in_force)
         self._patches = Patches(self._channel, self._code, self._pipeline)
         self._send_sources(imported_sources())
+        self.last_turn = time.monotonic()  # what held the event loop up until now was the load
         self._channel.send(self._loaded(in_force, dropped))
         return True
 

@@ -425,6 +425,8 @@ class PipelineProcess:
                 self._open_output_ring(number, name)
             case Loaded():
                 self.loaded = message
+                if self.heartbeat is not None:  # imports hold the event loop up, which is no fault of the pipeline
+                    self.heartbeat = replace(self.heartbeat, loop_lag_s=0.0)
                 self._idle.set()
                 self._settle(message)
             case LoadFailed(report):
