@@ -14,8 +14,9 @@ PIP = $(BIN)/python -m pip install -q
 TESTED = $(if $(TORCH),,-c constraints.txt)
 
 # Tests run in that many processes, one more than there are cores: most of them wait for others.
-# TEST_NEEDS names targets to finish before the tests that are not quick: .ci/run installs image-tools.
 JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# Targets to finish before the tests that are not quick: .ci/run installs image-tools.
+TEST_NEEDS ?=
 PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 BENCHMARKS ?= frame_path pipelines media preview startup runner_start reload soak trickle
 

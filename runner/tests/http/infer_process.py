@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -141,6 +142,15 @@ def _runs(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+async def closed(url: str) -> None:
+    """Wait until this channel is gone from its server."""
+    deadline = time.monotonic() + PATIENCE_S
+    async with httpx.AsyncClient(timeout=PATIENCE_S) as client:
+        while (await client.get(f"{url}/next")).status_code != 404:
+            assert time.monotonic() < deadline, url
+            await asyncio.sleep(0.05)
 
 
 def of(kind: type, events: Iterator[Event]) -> Any:

@@ -18,7 +18,7 @@ import pytest
 from runner.testing.network import Network, Seen, network
 
 from .app_process import PATIENCE_S, AppProcess, serving
-from .infer_process import gone
+from .infer_process import closed, gone
 
 EFFECTS = """
 import os, time
@@ -108,15 +108,6 @@ async def watched(app: AppProcess) -> AsyncIterator[HealthLog]:
     finally:
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
-
-
-async def closed(url: str) -> None:
-    """Until this channel is not there any more."""
-    deadline = time.monotonic() + PATIENCE_S
-    async with httpx.AsyncClient(timeout=PATIENCE_S) as client:
-        while (await client.get(f"{url}/next")).status_code != 404:
-            assert time.monotonic() < deadline, url
-            await asyncio.sleep(0.05)
 
 
 async def test_health_is_ok_for_as_long_as_a_stream_runs_and_idle_soon_after(app: AppProcess) -> None:

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import signal
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ import pytest
 
 from runner.testing.network import Network, Seen, network
 
-from .infer_process import PATIENCE_S, HostProcess, running
+from .infer_process import PATIENCE_S, HostProcess, closed, running
 
 PIPELINE = """
 import os, signal
@@ -73,15 +72,6 @@ async def until(condition: Any, limit_s: float = PATIENCE_S) -> None:
             await asyncio.sleep(0.02)
 
     await asyncio.wait_for(wait(), limit_s)
-
-
-async def closed(url: str) -> None:
-    """Until this channel is not there any more."""
-    deadline = time.monotonic() + PATIENCE_S
-    async with httpx.AsyncClient(timeout=PATIENCE_S) as client:
-        while (await client.get(f"{url}/next")).status_code != 404:
-            assert time.monotonic() < deadline, url
-            await asyncio.sleep(0.05)
 
 
 def kinds(heard: list[dict[str, Any]]) -> list[str]:

@@ -81,7 +81,7 @@ class Standby:
         self._drops = 0  # what is being made ready when it is dropped must not be kept
         self._retry_at = 0.0
         self._closed = False
-        self._exits: set[asyncio.Task[None]] = set()  # of processes that were killed
+        self._exits: set[asyncio.Task[Any]] = set()  # of processes that were killed
 
     # ---- what the guardian calls -----------------------------------------------------------
 
@@ -276,7 +276,7 @@ class Standby:
     def _end(self, process: PipelineProcess | Template) -> None:
         """Kill it at once; `close` waits for its exit."""
         process.kill()
-        exit = asyncio.create_task(_exit_of(process))
+        exit: asyncio.Task[Any] = asyncio.create_task(process.stop())
         self._exits.add(exit)
         exit.add_done_callback(self._exits.discard)
 
@@ -306,10 +306,6 @@ class Standby:
     def _tell(self, event: StandbyChanged) -> None:
         self.told = event
         self._emit(event)
-
-
-async def _exit_of(process: PipelineProcess | Template) -> None:
-    await process.stop()
 
 
 def _no_frame(frame: RawFrame, _request_id: str) -> None:
