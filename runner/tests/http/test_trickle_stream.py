@@ -48,7 +48,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostProcess]:
 def host(shared: HostProcess) -> Iterator[HostProcess]:
     yield shared
     shared.client.delete("/api/stream").raise_for_status()
-    shared.client.post("/api/params", json={}).raise_for_status()
+    answer = shared.client.post("/api/params", json={})
+    assert answer.status_code == 200, answer.text
 
 
 @asynccontextmanager

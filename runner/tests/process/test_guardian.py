@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 
 from runner.errors import ProcessError
 from runner.live.events import (
+    Event,
     LoadFailed,
     LoadStarted,
     LoadStepped,
@@ -20,6 +22,7 @@ from runner.live.events import (
     PipelineFailed,
     PipelineWarned,
     ProcessExited,
+    StateChanged,
 )
 from runner.live.pipelines import PipelineSpec
 from runner.live.process.messages import Loaded, Message
@@ -45,6 +48,60 @@ def steps(run: Guarded) -> list[tuple[int, str]]:
 
 
 class TestParamsInForce:
+    @pytest.mark.parametrize("turn", ["just before", "just after"])
+    async def test_params_that_come_as_a_stream_ends_win_over_the_reset_to_the_initial_ones(
+        self, write: WriteModule, turn: str
+    ) -> None:
+        write(
+            "force_b",
+            """
+            import asyncio
+            from runner.live.pipelines import BaseParams
+            class P(BaseParams):
+                level: int = 1
+            class f:
+                def transform(self, frame, params: P):
+                    return frame * 0 + params.level / 255
+                async def on_update(self, params):
+                    await asyncio.sleep(0.05)  # both updates are under way at the same time
+            """,
+        )
+        updates: list[asyncio.Task[dict[str, object]]] = []
+
+        async with guarded("force_b:f", policy=replace(PRODUCTION, backoff_s=0.0)) as run:
+
+            def update() -> None:
+                updates.append(asyncio.create_task(run.guardian.update_params({"level": 7})))
+
+            def hear(event: Event) -> None:
+                if isinstance(event, StateChanged) and event.state == "OFFLINE":
+                    # The guardian resets the params right after this event.
+                    update() if turn == "just before" else asyncio.get_running_loop().call_soon(update)
+
+            await run.guardian.wait_serving()
+            run.guardian.open_stream("s1")
+            await run.guardian.update_params({"level": 2})
+            run.guardian.board.offer(raw_frame(0))
+            await run.until(lambda: run.values == [2] and run.guardian.state is PipelineState.ONLINE)
+            run.listeners.append(hear)
+            run.guardian.board.close_stream()
+            await run.until(lambda: updates)
+            assert (await updates[0])["level"] == 7
+            await run.guardian.update_params({"level": 8})
+            taken = [event.params["level"] for event in run.events if isinstance(event, ParamsChanged)]
+            assert taken == ([2, 7, 8] if turn == "just before" else [2, 1, 7, 8])
+
+    async def test_updates_that_come_together_are_all_taken_in_their_order(self, write: WriteModule) -> None:
+        write(
+            "force_c",
+            "from runner.live.pipelines import BaseParams\nclass P(BaseParams):\n    level: int = 1\n"
+            "def f(frame, params: P):\n    return frame\n",
+        )
+        async with guarded("force_c:f") as run:
+            await run.guardian.wait_serving()
+            together = [run.guardian.update_params({"level": level}) for level in range(20)]
+            assert [params["level"] for params in await asyncio.gather(*together)] == list(range(20))
+
     async def test_what_a_reload_has_come_to_is_told_with_its_form(self, write: WriteModule) -> None:
         write(
             "force_a",

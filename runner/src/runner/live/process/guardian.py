@@ -101,6 +101,8 @@ class ProcessGuardian:
         self._closed = False
         self._wanted: dict[str, Any] | None = None  # params that came while nothing could take them
         self._initial: dict[str, Any] = {}  # what the pipeline made of the initial params
+        self._updating = asyncio.Lock()
+        self._updates = 0
 
     # ---- life ------------------------------------------------------------------------------
 
@@ -197,8 +199,7 @@ class ProcessGuardian:
         self._emit(SourcesChanged(files=revision.process.sources))
         for warning in revision.warnings:
             self._emit(PipelineWarned(revision=revision.number, message=warning))
-        if self._wanted is not None:
-            self._spawn(self._apply(self._wanted, "the params that came while it was loading"))
+        self._spawn(self._apply_wanted())
 
     def on_load_failed(self, revision: Revision, report: ErrorReport) -> None:
         """It did not come up."""
@@ -255,13 +256,19 @@ class ProcessGuardian:
     async def update_params(self, params: dict[str, Any]) -> dict[str, Any]:
         """Apply params (all of them); what the pipeline made of them.
 
-        While the pipeline loads they are kept for it; should it refuse them then, that is told as its error.
+        Updates are applied one after the other, in the order of the calls. While the pipeline loads they are kept
+        for it; should it refuse them then, that is told as its error.
 
         Raises:
             ParamsError: refused; the old ones stay.
             ProcessError: there is no pipeline to take them, or it does not answer.
         """
+        async with self._updating:
+            return await self._update(params)
+
+    async def _update(self, params: dict[str, Any]) -> dict[str, Any]:
         self.check_alive()
+        self._updates += 1
         if self.serving is None:
             self._wanted = params
             return params
@@ -424,15 +431,24 @@ class ProcessGuardian:
     def _reset(self) -> None:
         """The stream is over: the next one begins with the initial params (contract part 6)."""
         if self.policy.reset_when_offline and self.serving is not None and self.params != self._initial:
-            self._spawn(self._apply_initial())
+            self._spawn(self._apply_initial(self._updates))
 
-    async def _apply_initial(self) -> None:
-        if await self._apply(dict(self.spec.initial_params), "the initial params"):
-            self._initial = self.params
+    async def _apply_initial(self, updates: int) -> None:
+        """`updates`: as many as there were when the stream was found to be over."""
+        async with self._updating:
+            if self._updates != updates:  # newer params came first, and stay
+                return
+            if await self._apply(dict(self.spec.initial_params), "the initial params"):
+                self._initial = self.params
+
+    async def _apply_wanted(self) -> None:
+        async with self._updating:
+            if self._wanted is not None:
+                await self._apply(self._wanted, "the params that came while it was loading")
 
     async def _apply(self, params: dict[str, Any], what: str) -> bool:
         try:
-            await self.update_params(params)
+            await self._update(params)
         except RunnerError as error:
             report = ErrorReport("update_params", type(error).__name__, f"{what} were refused: {error}")
             self.health.failed(report.headline)
