@@ -96,7 +96,7 @@ _CAUSES = (
 )
 _PUSH_CAUSES = (
     _cause(
-        r"(?:unauthorized|authentication required|denied|no basic auth|forbidden|401|403)",
+        r"(?:unauthorized|authentication required|denied|no basic auth|forbidden|status[^0-9]{0,20}40[13]\b)",
         "the registry refuses it",
         "log in first (docker login, podman login) with an account that may push there",
     ),
@@ -123,17 +123,21 @@ def explain_build(progress: BuildProgress, lines: list[str], log: Path) -> Build
 
 def explain_push(tag: str, lines: list[str], log: Path) -> BuildError:
     """The error for a push that failed."""
-    what, way_out = _explain(lines, _PUSH_CAUSES)
+    host = tag.partition("/")[0]
+    # A name or a digest may contain what else would be a cause, such as "denied" or "403".
+    names = re.compile(rf"sha256:[0-9a-f]+|{re.escape(tag)}|{re.escape(host)}(?::\d+)?")
+    what, way_out = _explain(lines, _PUSH_CAUSES, names)
     return BuildError(
         f"'{tag}' was built, but not pushed: {what}", hint=f"{way_out + '; ' if way_out else ''}see {log}"
     )
 
 
-def _explain(lines: list[str], causes: tuple[Cause, ...]) -> tuple[str, str]:
-    """What went wrong, with the line that says so, and the way out where it is known."""
+def _explain(lines: list[str], causes: tuple[Cause, ...], names: re.Pattern[str] | None = None) -> tuple[str, str]:
+    """What went wrong, with the line that says so, and the way out where it is known. `names` are not searched."""
     for cause in causes:
         for line in reversed(lines):
-            if found := cause.pattern.search(line):
+            searched = names.sub(lambda name: " " * len(name[0]), line) if names else line
+            if found := cause.pattern.search(searched):
                 groups = [group or "" for group in found.groups()]
                 said = _shortened(line, found.start())
                 return f"{cause.what.format(*groups).strip()} ({said})", cause.way_out.format(*groups)

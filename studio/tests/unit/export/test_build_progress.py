@@ -120,9 +120,26 @@ class TestFailure:
         assert "no space left on device" in said
         assert len(said) < 500
 
-    def test_a_refused_push_asks_for_a_login(self) -> None:
-        error = explain_push(
-            "r.example/x:1", ["Error: denied: requested access to the resource is denied"], Path("log")
-        )
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "Error: denied: requested access to the resource is denied",
+            "unauthorized: authentication required",
+            "received unexpected HTTP status: 403 Forbidden",
+            "error parsing HTTP 403 response body: StatusCode: 403, <html>",
+            "unexpected status code 401",
+        ],
+    )
+    def test_a_refused_push_asks_for_a_login(self, line: str) -> None:
+        error = explain_push("r.example/x:1", [line], Path("log"))
         assert "'r.example/x:1' was built, but not pushed: the registry refuses it" in str(error)
         assert "log in" in error.hint
+
+    @pytest.mark.parametrize(
+        "tag", ["r.example:5000/x:1", "r.example/forbidden:1", "r.example:403/x:1", "denied.example/x"]
+    )
+    @pytest.mark.parametrize("digest", ["4030" * 16, f"{'0' * 61}401"])
+    def test_what_a_name_or_a_digest_contains_is_no_cause(self, tag: str, digest: str) -> None:
+        host = tag.partition("/")[0]
+        line = f'pushing "{tag}": reusing blob sha256:{digest}: Get "https://{host}/v2/": dial tcp {host}: connection refused'
+        assert "not pushed: the registry cannot be reached" in str(explain_push(tag, [line], Path("log")))
