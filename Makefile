@@ -92,6 +92,7 @@ format: $(DEVELOP)
 # For the tests that build and run a container image; only as root on Debian, else they are skipped.
 image-tools:
 	.ci/install-image-tools
+	$(PYTHON) studio/tests/functional/image_base.py $(VENV)/image-base
 
 bench: $(DEVELOP)
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done

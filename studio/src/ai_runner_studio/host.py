@@ -40,7 +40,8 @@ class Host:
         self.snapshots = _snapshots(folder.path)
         self._process = process
         self._client = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(uds=str(folder.socket)),
+            # Without `verify=False` it reads all certificates of the system, for a socket that has none.
+            transport=httpx.AsyncHTTPTransport(uds=str(folder.socket), verify=False),
             base_url="http://host",
             headers={"accept": "application/json"},
             timeout=REQUEST_LIMIT_S,

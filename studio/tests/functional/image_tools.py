@@ -4,87 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from ai_runner_studio.export.containers_storage import Store
 
-TOOLS = ("buildah", "podman", "runc", "mmdebstrap")
-PYTHONS = {"bookworm": "3.11", "trixie": "3.13"}  # of Debian's releases
+from .image_base import SEARCH_PATH, base_archive
+
 BASE = "localhost/ci-python:debian"
-_PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-_LEAVE_OUT = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*")
-# What of this machine would get into the image.
-_CLEAN = (
-    'rm -rf "$1"/etc/apt/sources.list "$1"/etc/apt/sources.list.d/* "$1"/var/cache/apt/* "$1"/var/lib/apt/lists/*; '
-    ': > "$1"/etc/resolv.conf; : > "$1"/etc/hostname'
-)
 _DOCKERFILE = 'FROM scratch\nADD {archive} /\nENV LANG=C.UTF-8\nCMD ["python3"]\n'
-
-
-def why_not() -> str:
-    """What is missing to build and run images here; empty if nothing is."""
-    if sys.platform != "linux" or os.geteuid() != 0:
-        return "building an image from Debian packages needs root on Linux"
-    missing = [tool for tool in TOOLS if shutil.which(tool, path=_PATH) is None]
-    if missing:
-        return f"{', '.join(missing)} not installed: make image-tools"
-    if codename() not in PYTHONS:
-        return f"the base image is made of this machine's Debian, and this is {codename() or 'none'}"
-    return ""
-
-
-def codename() -> str:
-    """Of this machine's Debian."""
-    try:
-        return platform.freedesktop_os_release().get("VERSION_CODENAME", "")
-    except OSError:
-        return ""
-
-
-def base_archive() -> Path:
-    """A file system of Debian with Python, 177 MB, made by this machine's package sources. Kept beside the venv's own."""
-    place = Path(sys.prefix) / "image-base"
-    archive = place / f"{codename()}.tar"
-    if archive.exists():
-        return archive
-    place.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place) as folder:
-        made = Path(folder) / "rootfs.tar"
-        options = [f"--dpkgopt=path-exclude={pattern}" for pattern in _LEAVE_OUT]
-        subprocess.run(
-            [
-                "mmdebstrap",
-                "--quiet",
-                "--variant=minbase",
-                "--include=ca-certificates,python3-minimal,python3-venv",
-                '--aptopt=APT::Install-Recommends "false"',
-                *options,
-                f"--customize-hook={_CLEAN}",
-                codename(),
-                str(made),
-                *map(str, _sources()),
-            ],
-            check=True,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            umask=0o022,
-            env=os.environ | {"PATH": _PATH},
-        )
-        os.replace(made, archive)
-    return archive
-
-
-def _sources() -> list[Path]:
-    """Where this machine gets Debian's own packages from."""
-    places = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("debian.*"))]
-    return [place for place in places if place.is_file() and place.suffix in (".list", ".sources")]
 
 
 class ImageStore:
@@ -103,13 +34,15 @@ class ImageStore:
 
     def _call(self, program: str, *arguments: str) -> str:
         command = [program, *self.options, *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, umask=0o022, env=os.environ | {"PATH": _PATH})
+        done = subprocess.run(
+            command, capture_output=True, text=True, umask=0o022, env=os.environ | {"PATH": SEARCH_PATH}
+        )
         assert done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout.strip()
 
     def add_base(self) -> None:
         """Make `BASE`."""
-        archive = base_archive()
+        archive = base_archive(Path(sys.prefix) / "image-base")
         self.folder.mkdir(parents=True)
         dockerfile = self.folder / "base.Dockerfile"
         dockerfile.write_text(_DOCKERFILE.format(archive=archive.name))

@@ -18,7 +18,8 @@ from ai_runner_studio.export.build_progress import BuildProgress
 from ai_runner_studio.export.engine import BuildRequest
 from ai_runner_studio.export.engines import find_builder
 
-from .image_tools import BASE, PYTHONS, ImageStore, codename, image_store, mounts_below, processes_with, why_not
+from .image_base import PYTHONS, codename, why_not
+from .image_tools import BASE, ImageStore, image_store, mounts_below, processes_with
 
 pytestmark = [
     pytest.mark.skipif(bool(why_not()), reason=why_not()),

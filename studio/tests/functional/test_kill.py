@@ -1,4 +1,7 @@
-"""SIGKILL at random moments: nothing is left, whoever survives says what happened, and the next start works."""
+"""SIGKILL at random moments: nothing is left, whoever survives says what happened, and the next start works.
+
+KILL_ROUNDS=20 kills that often at each moment instead of twice.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ from terminals import PATIENCE_S, OnTerminal, gone, on_terminal
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-ROUNDS = 5  # of each target and moment
+ROUNDS = int(os.environ.get("KILL_ROUNDS", "2"))  # of each target and moment
 AT_ONCE = 2
 MARK = "KILL_TEST_RUN"  # in the environment of every process of a run, so that each can be found again
 # A process that the user's code has started, and that has no reason to end by itself.
@@ -99,11 +102,13 @@ class Run:
 class Round:
     """One studio on a terminal of its own, and the kill of one of its processes."""
 
-    def __init__(self, run: Run, target: Target, moment: Moment, chance: random.Random) -> None:
+    def __init__(self, run: Run, target: Target, moment: Moment, number: int) -> None:
+        """`number`: of the round, from 0; each has a part of the time of its own, so that all of it has its turn."""
         self.run, self.target, self.moment = run, target, moment
-        self.delay_s = chance.uniform(0.0, LATEST_S[moment])
-        self.good = chance.random() < 0.5
-        self.standby = moment == "reload" or chance.random() < 0.5  # else it has nothing to do yet, but to import torch
+        chance = random.Random(f"{target} {moment} {number}")
+        self.delay_s = (number + chance.random()) / ROUNDS * LATEST_S[moment]
+        self.good = number % 2 == 0
+        self.standby = moment == "reload" or number % 2 == 0  # else it has nothing to do yet, but to import torch
 
     def __repr__(self) -> str:
         return f"{self.target} killed {self.delay_s:.3f} s into {self.moment}, in {self.run.project}"
@@ -211,9 +216,7 @@ def new_run() -> Iterator[Callable[[], Run]]:
 def test_a_process_that_is_killed_at_any_moment_leaves_nothing(
     target: Target, moment: Moment, new_run: Callable[[], Run]
 ) -> None:
-    rounds = [
-        Round(new_run(), target, moment, random.Random(f"{target} {moment} {number}")) for number in range(ROUNDS)
-    ]
+    rounds = [Round(new_run(), target, moment, number) for number in range(ROUNDS)]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for done in [pool.submit(round.play) for round in rounds]:
             done.result()

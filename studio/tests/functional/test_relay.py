@@ -49,7 +49,10 @@ def statistics_until(process: subprocess.Popen[str], segments: int) -> dict[str,
 
 
 def test_what_is_published_is_read_and_counted() -> None:
-    with relay("--json", "--channel", "mine") as (process, url), httpx.Client(timeout=PATIENCE_S) as client:
+    with (
+        relay("--json", "--channel", "mine") as (process, url),
+        httpx.Client(timeout=PATIENCE_S, verify=False) as client,
+    ):
         assert url.startswith("http://127.0.0.1:")
         assert statistics_until(process, 0)["readers"] == 0  # the channel is there
         for number in range(3):
@@ -63,14 +66,14 @@ def test_what_is_published_is_read_and_counted() -> None:
 
 
 def test_without_a_name_there_are_the_channels_of_one_stream() -> None:
-    with relay("--json") as (process, url), httpx.Client(timeout=PATIENCE_S) as client:
+    with relay("--json") as (process, url), httpx.Client(timeout=PATIENCE_S, verify=False) as client:
         statistics_until(process, 0)
         names = ("stream", "stream-out", "stream-control", "stream-events")
         assert [client.get(f"{url}{name}/next").text for name in names] == ["0"] * 4
 
 
 def test_autocreate_makes_channels_of_what_is_published() -> None:
-    with relay("--json", "--autocreate") as (process, url), httpx.Client(timeout=PATIENCE_S) as client:
+    with relay("--json", "--autocreate") as (process, url), httpx.Client(timeout=PATIENCE_S, verify=False) as client:
         assert client.post(f"{url}new/0", content=b"x").status_code == 200
         assert statistics_until(process, 1)["head"] == 1
 
@@ -95,7 +98,7 @@ def test_the_commands_that_it_prints_are_true(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_it_and_its_readers_with_it(number: int, code: int) -> None:
-    with relay("--json") as (process, url), httpx.Client(timeout=PATIENCE_S) as client:
+    with relay("--json") as (process, url), httpx.Client(timeout=PATIENCE_S, verify=False) as client:
         statistics_until(process, 0)
         with client.stream("POST", f"{url}stream/0", content=iter([b"x"])):
             process.send_signal(number)

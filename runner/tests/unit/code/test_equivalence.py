@@ -33,7 +33,7 @@ from .mutations import mutate
 from .probing import frames, load, look, single_threaded
 from .projects import PROJECTS, Project
 
-EDITS = int(os.environ.get("CODE_EDITS", "60"))
+EDITS = int(os.environ.get("CODE_EDITS", "30"))
 SEED = int(os.environ.get("CODE_SEED", "1"))
 SAMPLES = ("edges", "posterize", "cartoon", "flow_trails")
 SPARES = 20
