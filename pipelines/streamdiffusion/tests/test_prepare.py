@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from streamdiffusion_pipeline import progress
 from streamdiffusion_pipeline.errors import ModelError, NotDownloadedError
 from streamdiffusion_pipeline.painter import Painter
 from streamdiffusion_pipeline.params import StreamDiffusionParams
@@ -46,6 +47,7 @@ def hub(models: TinyModels, tmp_path: Path) -> Hub:
 PREPARER = """
 import json, logging, os, sys
 logging.basicConfig(level="INFO", stream=sys.stderr)
+from streamdiffusion_pipeline import progress
 from streamdiffusion_pipeline.errors import ModelError
 from streamdiffusion_pipeline.prepare import prepare
 for line in sys.stdin:
@@ -132,6 +134,7 @@ class TestPrepare:
         folders = fetch(StreamDiffusionParams(**PARAMS))  # this process may not ask anybody
         assert [folder.is_dir() for folder in folders] == [True] * 3
 
+    @pytest.mark.quick
     @pytest.mark.usefixtures("proof_here")
     def test_a_folder_that_does_not_work_is_told(
         self, models: TinyModels, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -143,6 +146,23 @@ class TestPrepare:
         monkeypatch.setenv("STREAMDIFFUSION_PARAMS", json.dumps(own))
         with pytest.raises(ModelError, match=r"does not work without a connection: .*broken"):
             prepare()
+
+
+@pytest.mark.quick
+def test_a_download_is_a_line_of_the_log_every_few_seconds(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now_s = 0.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now_s)
+    caplog.set_level("INFO", progress.__name__)
+    bar = progress.LoggedProgress(total=100, unit="B", name="huggingface_hub.snapshot")
+    for second in range(1, 12):
+        now_s = float(second)
+        bar.update(9)
+        bar.refresh()
+    bar.close()
+    assert [message.split("%")[0].strip() for message in caplog.messages] == ["45", "90"]
+    assert all("/100" in message for message in caplog.messages)
 
 
 class TestModelsByName:

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from io import BytesIO
@@ -32,8 +33,11 @@ from export_workshop import (
     write,
 )
 
+from ai_runner_studio.errors import EngineError
+from ai_runner_studio.export.image_job import ImageJob
 from ai_runner_studio.export.plan import ImagePlan
 from ai_runner_studio.export.wheel import files_of, read_wheel
+from ai_runner_studio.settings import Settings
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="contexts are for Linux; exports are tested there")
 LOOSE = "mine.pipeline:Mine"
@@ -563,3 +567,28 @@ class TestInterruption:
         while (left := running_in(project)) and time.monotonic() < until:
             time.sleep(0.05)
         assert left == []
+
+
+async def test_the_studio_plans_the_pipeline_that_it_runs_and_tells_what_is_missing_to_build_it(
+    shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = packaged_project(tmp_path / "tint", "colours")
+    for name in set(os.environ) - set(shop.environ):
+        monkeypatch.delenv(name)
+    for name, value in shop.environ.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    told: list[str] = []
+    job = ImageJob(Settings(pipeline_import=TINT, project=project, python=shop.python), told.append)
+    try:
+        plan = await job.plan()
+        assert "tint:1.2.0" in plan
+        assert TINT in plan
+        assert told
+        monkeypatch.setenv("PATH", str(tmp_path))  # without any container engine
+        with pytest.raises(EngineError, match="docker is not installed"):
+            await job.build(lambda _doing, _progress: None)
+    finally:
+        await job.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["tint"]
+    assert rest(project) == []

@@ -27,5 +27,5 @@ class LoggedProgress(tqdm):  # type: ignore[misc]
         now = time.monotonic()
         if self.unit == "B" and self.n and now - self._told_s >= INTERVAL_S:
             self._told_s = now
-            logger.info("%s", self)
+            logger.info("%s", str(self))  # as it is now, whenever the line is written
         return True
