@@ -134,7 +134,19 @@ class TestParams:
         assert answer.text.startswith("Error updating params: ")
         assert "gain" in answer.text
 
-    @pytest.mark.parametrize("body", [b"{", b"[1]", b"7", b""])
+    @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
+    def test_what_a_page_of_another_site_can_send_unasked_is_refused(self, host: HostProcess, kind: str) -> None:
+        answer = host.client.post("/api/params", content=b'{"gain": 2}', headers={"content-type": kind} if kind else {})
+        assert answer.status_code == 422
+        assert "content-type: application/json" in answer.json()["detail"]["msg"]
+
+    def test_a_route_that_is_none_or_not_by_that_method_is_refused(self, host: HostProcess) -> None:
+        assert host.client.get("/api/nothing").status_code == 404
+        refused = host.client.get("/api/params")
+        assert refused.status_code == 405
+        assert refused.json()["detail"]["msg"] == "Method Not Allowed"
+
+    @pytest.mark.parametrize("body", [b"{", b"[1]", b"7", b"", b"\xff", b"[" * 100_000])
     def test_what_is_no_object_is_refused(self, host: HostProcess, body: bytes) -> None:
         answer = host.client.post("/api/params", content=body, headers={"content-type": "application/json"})
         assert answer.status_code == 422

@@ -6,21 +6,22 @@ The first three routes are the network's (contract part 4). The others are what 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, RootModel, ValidationError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
 
-from ... import __version__
 from ...errors import ParamsError, RunnerError
 from ..events import encode
 from ..host import RunnerHost
 from ..plain_json import plain_json
 from ..process.revision import LoadRequest
-from ..process.status import PipelineStatus
 from ..streamer.protocol.protocol import Policy, ProtocolName, StreamRequest
 
 START_ROUTE = "/api/live-video-to-video"
@@ -81,83 +82,130 @@ class PauseBody(BaseModel):
     paused: bool
 
 
-def create_api(host: RunnerHost, protocol: ProtocolName = "trickle") -> FastAPI:
-    """The API of one host. `protocol`: of the streams that the network's route starts."""
-    app = FastAPI(title="AI Runner host", version=__version__, docs_url=None, redoc_url=None)
-    app.add_exception_handler(RunnerError, _refuse)
-    app.add_exception_handler(RequestValidationError, _refuse_body)
-    _network_routes(app, host, protocol)
-    _studio_routes(app, host)
-    return app
+Body = TypeVar("Body", bound=BaseModel)
 
 
-def _network_routes(app: FastAPI, host: RunnerHost, protocol: ProtocolName) -> None:
-    @app.get("/api/status", response_model=PipelineStatus)
-    async def status() -> Response:
-        # Not the framework's way: what a pipeline has said, such as the name of a file, may be no UTF-8.
-        return Response(plain_json(host.guardian.status().model_dump(mode="json")), media_type="application/json")
+class ParamsBody(RootModel[dict[str, Any]]):
+    """All params, by name."""
 
-    @app.get("/metrics", include_in_schema=False)
-    async def metrics() -> Response:
-        text = host.metrics.render() if host.metrics is not None else b""
+
+class _BadBody(Exception):
+    """What a request has sent is not what its route takes."""
+
+
+def create_api(host: RunnerHost, protocol: ProtocolName = "trickle") -> Starlette:
+    """The API of one host. `protocol`: of the streams that the network's route starts.
+
+    Not by FastAPI: each host would take 0.25 s longer to start, for a dozen routes that need no schema.
+    """
+    api = _Api(host, protocol)
+    return Starlette(
+        routes=[
+            Route("/api/status", api.status),
+            Route("/metrics", api.metrics),
+            Route(PARAMS_ROUTE, api.set_params, methods=["POST"]),
+            Route(START_ROUTE, api.start, methods=["POST"]),
+            Route("/api/stream", api.start_stream, methods=["POST"]),
+            Route("/api/stream", api.stop_stream, methods=["DELETE"]),
+            Route("/api/stream/pause", api.pause, methods=["POST"]),
+            Route("/api/reload", api.reload, methods=["POST"]),
+            Route("/api/revert", api.revert, methods=["POST"]),
+            Route("/api/reload-options", api.set_reload_options, methods=["POST"]),
+            Route("/api/events", api.events),
+        ],
+        exception_handlers={RunnerError: _refuse, _BadBody: _refuse_body, HTTPException: _refuse_request},
+    )
+
+
+class _Api:
+    """What answers each route."""
+
+    def __init__(self, host: RunnerHost, protocol: ProtocolName) -> None:
+        self._host = host
+        self._protocol = protocol
+
+    # ---- the network's ---------------------------------------------------------------------
+
+    async def status(self, _request: Request) -> Response:
+        status = self._host.guardian.status().model_dump(mode="json")
+        # Not Starlette's way: what a pipeline has said, such as the name of a file, may be no UTF-8.
+        return Response(plain_json(status), media_type="application/json")
+
+    async def metrics(self, _request: Request) -> Response:
+        text = self._host.metrics.render() if self._host.metrics is not None else b""
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    @app.post(PARAMS_ROUTE)
-    async def params(body: dict[str, Any]) -> PlainTextResponse:
-        await host.set_params(body)
+    async def set_params(self, request: Request) -> Response:
+        await self._host.set_params((await _body(request, ParamsBody)).root)
         return PlainTextResponse("Params updated successfully")
 
-    @app.post(START_ROUTE)
-    async def start(body: StartBody) -> PlainTextResponse:
-        request = StreamRequest(
+    async def start(self, request: Request) -> Response:
+        body = await _body(request, StartBody)
+        stream = StreamRequest(
             source=body.subscribe_url,
             sink=body.publish_url or None,
             request_id=body.request_id or "stream",
-            protocol=protocol,
+            protocol=self._protocol,
             manifest_id=body.manifest_id,
             stream_id=body.stream_id,
             control_url=body.control_url,
             events_url=body.events_url,
         )
-        await host.begin(request, body.params)
+        await self._host.begin(stream, body.params)
         return PlainTextResponse("Stream started successfully")
 
+    # ---- the studio's ----------------------------------------------------------------------
 
-def _studio_routes(app: FastAPI, host: RunnerHost) -> None:
-    @app.post("/api/stream")
-    async def start_stream(body: StreamBody) -> dict[str, Any]:
-        info = await host.start_stream(StreamRequest(**body.model_dump()))
-        return {"source": info.name, "width": info.width, "height": info.height}
+    async def start_stream(self, request: Request) -> Response:
+        body = await _body(request, StreamBody)
+        info = await self._host.start_stream(StreamRequest(**body.model_dump()))
+        return JSONResponse({"source": info.name, "width": info.width, "height": info.height})
 
-    @app.delete("/api/stream")
-    async def stop_stream() -> dict[str, Any]:
-        await host.stop_stream()
-        return {}
+    async def stop_stream(self, _request: Request) -> Response:
+        await self._host.stop_stream()
+        return JSONResponse({})
 
-    @app.post("/api/stream/pause")
-    async def pause(body: PauseBody) -> dict[str, Any]:
-        host.streamer.pause(body.paused)
-        return {"paused": host.streamer.paused}
+    async def pause(self, request: Request) -> Response:
+        self._host.streamer.pause((await _body(request, PauseBody)).paused)
+        return JSONResponse({"paused": self._host.streamer.paused})
 
-    @app.post("/api/reload")
-    async def reload(body: ReloadBody) -> dict[str, Any]:
+    async def reload(self, request: Request) -> Response:
+        body = await _body(request, ReloadBody)
         whole = body.level == "process"
-        host.reload(LoadRequest(body.reason, tuple(body.files), saved_ago_s=body.saved_ago_s, whole=whole))
-        return {}
+        self._host.reload(LoadRequest(body.reason, tuple(body.files), saved_ago_s=body.saved_ago_s, whole=whole))
+        return JSONResponse({})
 
-    @app.post("/api/revert")
-    async def revert(body: RevertBody) -> dict[str, Any]:
-        host.guardian.revert(body.revision)
-        return {}
+    async def revert(self, request: Request) -> Response:
+        self._host.guardian.revert((await _body(request, RevertBody)).revision)
+        return JSONResponse({})
 
-    @app.post("/api/reload-options")
-    async def reload_options(body: ReloadOptionsBody) -> dict[str, Any]:
-        host.guardian.set_options(keep_weights=body.keep_weights, standby=body.standby)
-        return {}
+    async def set_reload_options(self, request: Request) -> Response:
+        body = await _body(request, ReloadOptionsBody)
+        self._host.guardian.set_options(keep_weights=body.keep_weights, standby=body.standby)
+        return JSONResponse({})
 
-    @app.get("/api/events")
-    async def events() -> StreamingResponse:
-        return StreamingResponse(_server_sent(host), media_type="text/event-stream")
+    async def events(self, _request: Request) -> Response:
+        return StreamingResponse(_server_sent(self._host), media_type="text/event-stream")
+
+
+async def _body(request: Request, model: type[Body]) -> Body:
+    """What a request has sent.
+
+    Only as JSON by its type: a page in a browser can send anything else to this machine without being asked.
+
+    Raises:
+        _BadBody: it is something else, or has another form.
+    """
+    kind, _, subtype = request.headers.get("content-type", "").partition(";")[0].strip().lower().partition("/")
+    if kind != "application" or not (subtype == "json" or subtype.endswith("+json")):
+        raise _BadBody("the body must be JSON, with content-type: application/json")
+    try:
+        return model.model_validate(json.loads(await request.body()))
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}".lstrip(": ") for item in error.errors()]
+        raise _BadBody("; ".join(problems)) from error
+    except (ValueError, RecursionError) as error:
+        raise _BadBody(f"the body is not JSON: {error}") from error
 
 
 async def _server_sent(host: RunnerHost) -> AsyncIterator[str]:
@@ -186,9 +234,14 @@ def _refuse(request: Request, error: Exception) -> JSONResponse | PlainTextRespo
 
 
 def _refuse_body(request: Request, error: Exception) -> JSONResponse | PlainTextResponse:
-    assert isinstance(error, RequestValidationError)
-    problems = [f"{'.'.join(str(part) for part in item['loc'][1:])}: {item['msg']}" for item in error.errors()]
-    return _refusal(request, "; ".join(problems), "BadRequest", {}, 422)
+    return _refusal(request, str(error), "BadRequest", {}, 422)
+
+
+def _refuse_request(_request: Request, error: Exception) -> JSONResponse:
+    """There is no such route, or not by this method."""
+    assert isinstance(error, HTTPException)
+    detail = {"msg": error.detail, "kind": "BadRequest", "refused": {}}
+    return JSONResponse({"detail": detail}, status_code=error.status_code, headers=error.headers)
 
 
 def _refusal(
