@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from scripted_session import STARTED_AT, ScriptedSession, running
@@ -14,6 +14,7 @@ from textual._context import active_app
 from textual.app import App
 from textual.command import CommandList, CommandPalette
 from textual.pilot import Pilot
+from textual.screen import Screen
 
 from ai_runner_studio.preview.terminal import Terminal
 from ai_runner_studio.tui.app import StudioApp
@@ -21,6 +22,7 @@ from ai_runner_studio.tui.widgets.header import Header
 from ai_runner_studio.tui.widgets.line import SplitLine
 from ai_runner_studio.tui.widgets.param_row import ParamRow
 
+S = TypeVar("S", bound=Screen[Any])
 PATIENCE_S = 60.0
 _TURNS = 25  # of the event loop, for coroutines that hand a message on
 
@@ -78,6 +80,18 @@ class Studio:
         await self.until(lambda: all(w.is_finished for w in self.app.workers if w.node is self.app.screen))
         await self.pilot.pause()
 
+    async def opened(self, kind: type[S]) -> S:
+        """The screen of that kind, once it is there with all of its widgets."""
+
+        def there() -> bool:
+            screen = self.app.screen
+            return isinstance(screen, kind) and all(one.is_mounted for one in (screen, *screen.walk_children()))
+
+        await self.until(there)
+        await self.pilot.pause()
+        assert isinstance(self.app.screen, kind)
+        return self.app.screen
+
     async def resize(self, columns: int, rows: int) -> None:
         """Give the terminal another size, and wait until the screen has taken it."""
         header = self.app.main.query_one(Header)
@@ -97,8 +111,7 @@ class Studio:
     async def command(self, name: str) -> None:
         """Choose a command in the palette by its name."""
         await self.pilot.press("ctrl+p")
-        await self.until(lambda: isinstance(self.app.screen, CommandPalette))
-        palette = self.app.screen
+        palette = await self.opened(CommandPalette)
         await self.pilot.press(*name)
         found = palette.query_one(CommandList)
         searches = [work for work in self.app.workers if work.group == CommandPalette._GATHER_COMMANDS_GROUP]

@@ -257,7 +257,7 @@ class TestKeys:
     async def test_help_opens_and_closes(self) -> None:
         async with studio() as run:
             await run.pilot.press("question_mark")
-            await run.until(lambda: isinstance(run.app.screen, HelpScreen))
+            await run.opened(HelpScreen)
             await run.pilot.press("escape")
             await run.until(lambda: run.app.screen is run.app.main)
 
@@ -265,9 +265,7 @@ class TestKeys:
     async def test_an_export_shows_its_plan_builds_and_tells_what_came_of_it(self) -> None:
         async with studio() as run:
             await run.pilot.press("x")
-            await run.until(lambda: isinstance(run.app.screen, ExportImage))
-            screen = run.app.screen
-            assert isinstance(screen, ExportImage)
+            screen = await run.opened(ExportImage)
             await run.pilot.press("enter")
             assert screen.stage == "planning"  # there is nothing to build yet
             run.session.job.planned.set()
@@ -283,9 +281,7 @@ class TestKeys:
     async def test_leaving_an_export_ends_it(self, at: str) -> None:
         async with studio() as run:
             await run.pilot.press("x")
-            await run.until(lambda: isinstance(run.app.screen, ExportImage))
-            screen = run.app.screen
-            assert isinstance(screen, ExportImage)
+            screen = await run.opened(ExportImage)
             if at != "planning":
                 run.session.job.planned.set()
                 await run.until(lambda: screen.stage == "planned")
@@ -464,7 +460,7 @@ class TestError:
         async with studio() as run:
             await run.post(error=name_error())
             await run.pilot.press("e")
-            await run.until(lambda: isinstance(run.app.screen, ErrorDetail))
+            await run.opened(ErrorDetail)
             assert "Traceback (most recent call last)" in str(run.app.screen.query_one("#traceback", Static).content)
             await run.pilot.press("escape")
             await run.until(lambda: run.app.screen is run.app.main)
@@ -504,7 +500,7 @@ class TestPanes:
     async def test_too_small_a_terminal_says_so_and_comes_back(self) -> None:
         async with studio() as run:
             await run.pilot.resize_terminal(50, 12)
-            await run.until(lambda: isinstance(run.app.screen, TooSmall))
+            await run.opened(TooSmall)
             await run.until(lambda: "50×12" in str(run.app.screen.query_one("#too-small", Static).content))
             await run.pilot.resize_terminal(60, 16)
             await run.until(lambda: run.app.screen is run.app.main)
@@ -560,7 +556,7 @@ class TestOpenInput:
     async def test_it_opens_what_is_typed(self) -> None:
         async with studio() as run:
             await run.pilot.press("i")
-            await run.until(lambda: isinstance(run.app.screen, OpenInput))
+            await run.opened(OpenInput)
             await run.pilot.press(*"pattern", "enter")
             await run.until(lambda: run.app.screen is run.app.main)
             assert run.session.calls == [("set_input", "pattern")]
@@ -569,7 +565,7 @@ class TestOpenInput:
         async with studio() as run:
             run.session.refuse_input = "There is no file 'x.mp4'."
             await run.pilot.press("i")
-            await run.until(lambda: isinstance(run.app.screen, OpenInput))
+            await run.opened(OpenInput)
             await run.pilot.press(*"x.mp4", "enter")
             reason = run.app.screen.query_one("#open-reason", Static)
             await run.until(lambda: "There is no file" in str(reason.content))

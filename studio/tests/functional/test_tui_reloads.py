@@ -111,7 +111,7 @@ class TestList:
             await run.until(lambda: pane(run).selected == 7)
             assert run.app.focused is pane(run)
             await run.pilot.click(pane(run), offset=(10, row), times=2)
-            await run.until(lambda: isinstance(run.app.screen, Differences))
+            await run.opened(Differences)
 
     async def test_the_selection_stays_on_its_revision_when_newer_ones_come(self) -> None:
         async with studio((80, 24)) as run:
@@ -228,10 +228,8 @@ class TestDifferences:
         run.session.diffs = differences()
         await run.post(**many())
         await run.pilot.press(*keys)
-        await run.until(lambda: isinstance(run.app.screen, Differences))
+        screen = await run.opened(Differences)
         await run.work_done()
-        screen = run.app.screen
-        assert isinstance(screen, Differences)
         return screen
 
     def title(self, screen: Differences) -> str:
@@ -274,7 +272,7 @@ class TestDifferences:
             run.session.diffs = {(6, 8): differences()[2, 3]}
             await run.post(**many())
             await run.pilot.press("d")
-            await run.until(lambda: isinstance(run.app.screen, Differences))
+            await run.opened(Differences)
             await run.work_done()
             assert self.title(run.app.screen) == "Revision 6 → revision 8"  # type: ignore[arg-type]
 
