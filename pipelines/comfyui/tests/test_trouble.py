@@ -122,9 +122,9 @@ class TestStalls:
         async with running_pipeline(prompt=slow, frame_timeout_s=60) as pipeline:
             await pipeline.put_video_frame(frame(WHITE), "r")
             getting = asyncio.create_task(pipeline.get_processed_video_frame())
-            while not getting.done():  # what comes before the node runs is forgotten when it begins
-                await post(f"{server.url}/interrupt", {})
-                await asyncio.sleep(0.05)
+            while not (tmp_path / "never.reached").exists():
+                await asyncio.sleep(0.01)
+            await post(f"{server.url}/interrupt", {})
             with pytest.raises(InterruptedExecutionError, match=r"interrupted in ComfyUI at node 2 \(Gate\)"):
                 await getting
             (output,) = await through(pipeline, [PICTURE])

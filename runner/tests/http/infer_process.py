@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -44,6 +45,7 @@ class HostProcess:
         patient: bool = False,
         **environ: str,
     ) -> None:
+        self._census = Path(environ.get("CENSUS", os.devnull))
         clean = {key: value for key, value in os.environ.items() if "_IMPORT" not in key and key != "VERBOSE_LOGGING"}
         command = COMMAND
         if patient:
@@ -100,6 +102,16 @@ class HostProcess:
             began = time.time()
             next(events)  # the host has noted this listener
             yield (event for event in events if getattr(event, "at", began) >= began)
+
+    def census(self) -> list[str]:
+        """What its tasks run, once it has collected its garbage; needs `CENSUS` (see `patient_host`)."""
+        self._census.unlink(missing_ok=True)
+        self.process.send_signal(signal.SIGUSR2)
+        deadline = time.monotonic() + PATIENCE_S
+        while not (self._census.exists() and self._census.read_text().endswith("\n")):
+            assert time.monotonic() < deadline, "the host writes no census"
+            time.sleep(0.01)
+        return self._census.read_text().strip().split(",")
 
     def descendants(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)

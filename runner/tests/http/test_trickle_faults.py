@@ -352,13 +352,13 @@ class TestStart:
             assert told.ends == []
 
     async def test_one_after_another_in_mid_stream_with_servers_that_are_silent_leaves_nothing(
-        self, host: HostProcess, folder: Path
+        self, host: HostProcess
     ) -> None:
         async with streaming(host) as (session, proxy, _, start):
             publishing = asyncio.create_task(session.publish(10_000))
             await start()
             await asyncio.to_thread(host.client.delete, "/api/stream")
-            before = await census(host, folder)
+            before = await census(host)
             for number in range(4):
                 silent = ("out", "events", "control", "in")[number % 4]
                 proxy.rule = lambda asked, silent=silent: Fault(silent=True) if asked.channel == silent else None  # type: ignore[misc]
@@ -372,20 +372,16 @@ class TestStart:
             # More than once: whatever looks after the serving process has a task for a moment now and then.
             deadline = time.monotonic() + PATIENCE_S
             while True:
-                tasks, threads = await census(host, folder)
+                tasks, threads = await census(host)
                 if not tasks - before[0] and threads <= before[1] + 2:
                     break
                 assert time.monotonic() < deadline, f"{tasks} and {threads} threads, and there were {before}"
                 await asyncio.sleep(0.05)
 
 
-async def census(host: HostProcess, folder: Path) -> tuple[Counter[str], int]:
+async def census(host: HostProcess) -> tuple[Counter[str], int]:
     """Which tasks the host has, by what they run, and how many threads; tasks of HTTP answers left out."""
-    file = folder / "census"
-    file.unlink(missing_ok=True)
-    os.kill(host.process.pid, signal.SIGUSR2)
-    await until(lambda: file.exists() and file.read_text().endswith("\n"))
-    tasks = Counter(file.read_text().strip().split(","))
+    tasks = Counter(await asyncio.to_thread(host.census))
     for answering in ("RequestResponseCycle.run_asgi", "anext_awaitable"):
         del tasks[answering]
     return tasks, psutil.Process(host.process.pid).num_threads()

@@ -10,9 +10,14 @@ import sys
 
 
 def census(*_):
-    """Write which tasks there are into the file that `CENSUS` names: what a stream leaves behind shows nowhere else."""
-    import asyncio
+    """Collect garbage, then write which tasks there are into the file that `CENSUS` names.
 
+    What a stream leaves behind shows nowhere else.
+    """
+    import asyncio
+    import gc
+
+    gc.collect()
     coroutines = [task.get_coro() for task in asyncio.all_tasks()]
     names = [getattr(one, "__qualname__", type(one).__name__) for one in coroutines]
     with open(os.environ["CENSUS"], "w") as file:
