@@ -127,4 +127,5 @@ class Gateway:
             if isinstance(frame, RawFrame):
                 self._hops.note("returned", frame, frame.stamps["captured"])
                 self._show(frame)
-            await self._local.put(frame)
+            # It counts as returned, so that it has to be in the file; what waits longer is dropped before it counts.
+            await self._local.put(frame, wait=True)

@@ -75,11 +75,12 @@ class LocalProtocol(StreamProtocol):
         if self._reader is not None:
             self._reader.pause(paused)
 
-    async def put(self, frame: RawFrame | AudioFrame) -> None:
+    async def put(self, frame: RawFrame | AudioFrame, *, wait: bool = False) -> None:
+        """`wait`: for room in the file's encoder, whatever the policy is."""
         if self._reader is None:  # closed meanwhile
             return
         if self._recorder is not None:
-            await self._recorder.put(frame)
+            await self._recorder.put(frame, wait=wait)
         elif isinstance(frame, RawFrame):
             self.statistics.frames_out += 1
 
