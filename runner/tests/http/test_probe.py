@@ -63,6 +63,8 @@ class TestProbe:
                 one.listen()
             assert listens_on_all(everywhere.getsockname()[1]) is True
             assert listens_on_all(here.getsockname()[1]) is False
+            gone = here.getsockname()[1]
+        assert listens_on_all(gone) is None  # nothing is known of a port without a listener
 
 
 class Bounded(BaseParams):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 POLL_S = 0.5
+_LOOKS, _LOOK_AGAIN_S = 20, 0.05  # for the port in the table of listeners
 ANSWER_LIMIT_S = 5.0
 START_LIMIT_S = 180.0
 STREAM_LIMIT_S = 60.0  # also for the status that tells the params in force, which comes every 10 s
@@ -58,7 +59,7 @@ class Probe:
         try:
             async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(ANSWER_LIMIT_S)) as session:
                 await self._wait_for_health(session, "IDLE")
-                self.report.listens_on_all = listens_on_all(int(self._options.url.rpartition(":")[2].strip("/")))
+                self.report.listens_on_all = await self._look_at_port()
                 self.report.hardware = await self._get(session, "/hardware/info")
                 self.report.version = await self._get(session, "/version")
                 await self._stream()
@@ -67,6 +68,14 @@ class Probe:
         except (RunnerError, ProbeFailed) as error:
             self.report.failure = str(error)
         return self.report
+
+    async def _look_at_port(self) -> bool | None:
+        port = int(self._options.url.rpartition(":")[2].strip("/"))
+        for _ in range(_LOOKS):
+            if (found := listens_on_all(port)) is not None:
+                return found
+            await asyncio.sleep(_LOOK_AGAIN_S)
+        return None
 
     async def _wait_for_health(self, session: aiohttp.ClientSession, wanted: str) -> None:
         """Ask as the orchestrator does, until it says so."""
@@ -162,20 +171,23 @@ def _grid(picture: NDArray[np.uint8]) -> str:
 
 
 def listens_on_all(port: int) -> bool | None:
-    """Whether this network's namespace has a listener for the port on 0.0.0.0 or [::]; None where /proc is missing."""
-    anywhere = False
+    """Whether this network's namespace has a listener for the port on 0.0.0.0 or [::].
+
+    None where that cannot be told: /proc is missing, or shows no listener for the port at all (a row may be left out
+    of a table that changes while it is read).
+    """
+    addresses = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
             with open(table, encoding="ascii") as lines:
                 rows = [line.split() for line in lines][1:]
         except OSError:
             continue
-        anywhere = True
         for row in rows:
             address, _, listening = row[1].partition(":")
-            if row[3] == "0A" and int(listening, 16) == port and not address.strip("0"):
-                return True
-    return False if anywhere else None
+            if row[3] == "0A" and int(listening, 16) == port:
+                addresses.add(address)
+    return any(not address.strip("0") for address in addresses) if addresses else None
 
 
 def main(arguments: list[str] | None = None) -> int:
