@@ -47,7 +47,6 @@ def hub(models: TinyModels, tmp_path: Path) -> Hub:
 PREPARER = """
 import json, logging, os, sys
 logging.basicConfig(level="INFO", stream=sys.stderr)
-from streamdiffusion_pipeline import progress
 from streamdiffusion_pipeline.errors import ModelError
 from streamdiffusion_pipeline.prepare import prepare
 for line in sys.stdin:

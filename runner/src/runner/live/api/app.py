@@ -6,9 +6,8 @@ The first three routes are the network's (contract part 4). The others are what 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator
-from typing import Any, Literal, TypeVar
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, RootModel, ValidationError
 from starlette.applications import Starlette
@@ -23,6 +22,9 @@ from ..host import RunnerHost
 from ..plain_json import plain_json
 from ..process.revision import LoadRequest
 from ..streamer.protocol.protocol import Policy, ProtocolName, StreamRequest
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 START_ROUTE = "/api/live-video-to-video"
 PARAMS_ROUTE = "/api/params"
@@ -200,12 +202,16 @@ async def _body(request: Request, model: type[Body]) -> Body:
     if kind != "application" or not (subtype == "json" or subtype.endswith("+json")):
         raise _BadBody("the body must be JSON, with content-type: application/json")
     try:
-        return model.model_validate(json.loads(await request.body()))
+        return model.model_validate(await request.json())
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}".lstrip(": ") for item in error.errors()]
-        raise _BadBody("; ".join(problems)) from error
+        raise _BadBody("; ".join(map(_problem, error.errors()))) from error
     except (ValueError, RecursionError) as error:
         raise _BadBody(f"the body is not JSON: {error}") from error
+
+
+def _problem(found: ErrorDetails) -> str:
+    """What is wrong, after the name of the field if it is about one."""
+    return ": ".join(filter(None, (".".join(map(str, found["loc"])), found["msg"])))
 
 
 async def _server_sent(host: RunnerHost) -> AsyncIterator[str]:
@@ -240,8 +246,7 @@ def _refuse_body(request: Request, error: Exception) -> JSONResponse | PlainText
 def _refuse_request(_request: Request, error: Exception) -> JSONResponse:
     """There is no such route, or not by this method."""
     assert isinstance(error, HTTPException)
-    detail = {"msg": error.detail, "kind": "BadRequest", "refused": {}}
-    return JSONResponse({"detail": detail}, status_code=error.status_code, headers=error.headers)
+    return _as_json(error.detail, "BadRequest", {}, error.status_code, error.headers)
 
 
 def _refusal(
@@ -251,4 +256,11 @@ def _refusal(
     said = _SAID_AS_TEXT.get(request.url.path)
     if said is not None and (request.url.path == START_ROUTE or "json" not in request.headers.get("accept", "")):
         return PlainTextResponse(f"{said}: {message}", status_code=400)
-    return JSONResponse({"detail": {"msg": message, "kind": kind, "refused": refused}}, status_code=code)
+    return _as_json(message, kind, refused, code)
+
+
+def _as_json(
+    message: str, kind: str, refused: dict[str, str], code: int, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    detail = {"msg": message, "kind": kind, "refused": refused}
+    return JSONResponse({"detail": detail}, status_code=code, headers=headers)

@@ -85,15 +85,17 @@ class NeedsMemory(_Troublesome):
 class Gate(_Troublesome):
     """Lets pictures brighter than `above` wait until a file is there; one that hangs hears of no interrupt.
 
-    While one waits there is a file of that name with ``.reached`` at its end.
+    From the first that waits on there is a file of that name with ``.reached`` at its end.
     """
 
     MORE = {"file": ("STRING", {}), "above": ("FLOAT", {}), "hangs": ("BOOLEAN", {})}
 
     def run(self, image: torch.Tensor, file: str, above: float, hangs: bool) -> tuple[torch.Tensor]:
-        while image.mean() > above and not os.path.exists(file):
+        bright = image.mean() > above
+        if bright:
             with open(f"{file}.reached", "w"):
                 pass
+        while bright and not os.path.exists(file):
             if not hangs:
                 running.look()
             time.sleep(0.005)
