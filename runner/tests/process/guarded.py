@@ -66,8 +66,12 @@ class Guarded:
         self.guardian.open_stream("s1")
         self._tasks.append(asyncio.create_task(self._offer(fps)))
 
+    def hold(self) -> None:
+        """The source is held."""
+        self.guardian.pause(True)
+
     async def _offer(self, fps: float) -> None:
-        while True:
+        while not self.guardian.board.paused:
             self.guardian.board.offer(raw_frame(self.sent))
             self.sent += 1
             await asyncio.sleep(1 / fps)

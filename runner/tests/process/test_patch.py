@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -104,9 +105,11 @@ class Edited:
 
 
 @asynccontextmanager
-async def edited(write: WriteModule, tmp_path: Path, source: str) -> AsyncIterator[Edited]:
+async def edited(
+    write: WriteModule, tmp_path: Path, source: str, trusted: tuple[str, ...] = ()
+) -> AsyncIterator[Edited]:
     write("patched", source)
-    options = ReloadOptions(keep_weights=True, snapshots=tmp_path / "snapshots")
+    options = ReloadOptions(keep_weights=True, trusted=trusted, snapshots=tmp_path / "snapshots")
     async with guarded("patched:f", QUICK, options) as run:
         run.stream()
         edit = Edited(run, write)
@@ -156,7 +159,7 @@ class TestRefused:
         ("source", "why"),
         [
             (transform(20, init="self.more = 1"), "__init__"),
-            (transform(20) + "\nSTATE = {}\nSTATE['x'] = 1\n", "at module level"),
+            (transform(20) + "\nSTATE = {}\nSTATE['x'] = 1\n", "STATE['x'] = 1"),
             (transform(20).replace("class f:", "class f(dict):"), "bases"),
         ],
     )
@@ -187,6 +190,159 @@ class TestRefused:
             edit.run.guardian.replace(LoadRequest("saved", ("/somewhere/prompt.json",)))
             load = await edit.loaded(2)
             assert load.plan.why == "not in place: prompt.json is no Python source"
+
+
+KEPT = """
+import torch
+from runner.live.pipelines import BaseParams
+
+class Look(BaseParams):
+    level: int = 10
+    kind: str = "flat"
+
+def build(n):
+    return {build}
+
+class f:
+    def __init__(self):
+        self.kept, self.level = None, 0
+    def on_ready(self, params):
+        self.level = params.level
+    def on_update(self, params):
+        self.level = params.level + {add}
+    def transform(self, frame, params: Look):
+        if self.kept is None:
+            self.kept = build(1)
+        {body}
+        return torch.full_like(frame, (self.level + self.kept + {value}) / 255)
+"""
+
+
+def kept(value: int = 0, build: str = "n - 1", add: object = 0, body: str = "pass", level: int = 10) -> str:
+    text = KEPT.format(value=value, build=build, add=add, body=body)
+    return text.replace("level: int = 10", f"level: int = {level}")
+
+
+class TestObserved:
+    """Code stays in place where each changed part is seen to run on the first frames."""
+
+    @pytest.mark.quick
+    async def test_a_result_that_is_kept_needs_a_fresh_process(self, write: WriteModule, tmp_path: Path) -> None:
+        async with edited(write, tmp_path, kept()) as edit:
+            pid = edit.pid
+            edit.save(kept(build="n + 9"))
+            load = await edit.loaded(2)
+            await edit.gives(20)
+            assert load.plan.why.startswith("not in place: build() did not run on the last frame")
+            assert "from the new code before it was taken back" in load.plan.why
+            assert edit.pid != pid
+            assert set(edit.run.values) == {10, 20}
+            assert edit.run.missing() <= 1
+
+    async def test_new_code_that_is_given_up_leaves_nothing_behind(self, write: WriteModule, tmp_path: Path) -> None:
+        async with edited(write, tmp_path, transform(10)) as edit:
+            pid = edit.pid
+            for delay_s in (0.0, 0.05, 0.1, 0.2):
+                edit.save(transform(20))
+                await asyncio.sleep(delay_s)
+                edit.save("def f(:\n")
+                failed = await edit.run.next(LoadFailed)
+                loads = [load.revision for load in edit.loads]
+                await edit.gives(20 if failed.serving == loads[-1] != 1 else 10)
+                assert failed.serving == loads[-1]
+                assert edit.pid == pid
+                edit.save(transform(10))
+                await edit.gives(10)
+
+    async def test_without_a_stream_there_is_nothing_to_observe(self, write: WriteModule, tmp_path: Path) -> None:
+        async with edited(write, tmp_path, transform(10)) as edit:
+            edit.run.guardian.board.close_stream()
+            edit.save(transform(20))
+            load = await edit.loaded(2)
+            assert "no stream runs" in load.plan.why
+            edit.run.stream()
+            await edit.gives(20)
+
+    async def test_a_held_input_shows_the_new_code_its_last_frame(self, write: WriteModule, tmp_path: Path) -> None:
+        async with edited(write, tmp_path, transform(10)) as edit:
+            edit.run.hold()
+            edit.save(transform(20))
+            assert (await edit.loaded(2)).plan.way == "in place"
+            assert edit.run.values[-1] == 20
+
+    async def test_code_that_runs_for_params_runs_for_those_in_force(self, write: WriteModule, tmp_path: Path) -> None:
+        async with edited(write, tmp_path, kept()) as edit:
+            edit.save(kept(add=7))
+            assert (await edit.loaded(2)).plan.way == "in place"
+            await edit.gives(17)
+
+    async def test_a_new_default_is_in_force_where_the_old_one_was(self, write: WriteModule, tmp_path: Path) -> None:
+        async with edited(write, tmp_path, kept()) as edit:
+            guardian = edit.run.guardian
+            edit.save(kept(level=30))
+            assert (await edit.loaded(2)).plan.way == "in place"
+            await edit.gives(30)
+            assert guardian.params["level"] == 30
+            await guardian.update_params({**guardian.params, "level": 5})
+            edit.save(kept(level=40))
+            assert (await edit.loaded(3)).plan.way == "in place"
+            await edit.gives(5)
+            assert guardian.params["level"] == 5
+
+    async def test_what_fails_for_params_is_taken_back(self, write: WriteModule, tmp_path: Path) -> None:
+        async with edited(write, tmp_path, kept()) as edit:
+            edit.save(kept(add="1 // 0"))
+            failed = await edit.run.next(LoadFailed)
+            assert (failed.report.kind, failed.serving) == ("ZeroDivisionError", 1)
+            await edit.gives(10)
+
+    async def test_a_branch_that_the_params_do_not_take_stays_in_place(
+        self, write: WriteModule, tmp_path: Path
+    ) -> None:
+        body = "if params.kind == 'deep': self.kept = build(5) + {}"
+        async with edited(write, tmp_path, kept(body=body.format(1))) as edit:
+            edit.save(kept(body=body.format(2), value=1))
+            assert (await edit.loaded(2)).plan.way == "in place"
+            guardian = edit.run.guardian
+            await guardian.update_params({**guardian.params, "kind": "deep"})
+            await edit.gives(17)
+            edit.save(kept(body=body.format(3), value=1))
+            assert (await edit.loaded(3)).plan.way == "in place"  # the branch runs now
+            await edit.gives(18)
+            await guardian.update_params({**guardian.params, "kind": "flat"})
+            edit.save(kept(body=body.format(4), value=1))
+            assert "did not run on the last frame" in (await edit.loaded(4)).plan.why  # and has left its result
+
+    async def test_forced_code_goes_in_and_is_called_so_until_the_next_fresh_process(
+        self, write: WriteModule, tmp_path: Path
+    ) -> None:
+        async with edited(write, tmp_path, transform(10)) as edit:
+            path = write("patched", transform(20, init="self.more = 1"))
+            edit.run.guardian.replace(LoadRequest("forced", (str(path),), force=True))
+            load = await edit.loaded(2)
+            await edit.gives(20)
+            assert (load.plan.way, load.forced) == ("in place", True)
+            edit.save(transform(30, init="self.more = 1"))
+            assert (await edit.loaded(3)).forced
+            edit.run.guardian.replace(LoadRequest("asked for", whole=True))
+            assert not (await edit.loaded(4)).forced
+
+    async def test_functions_that_the_author_names_go_in_without_proof(
+        self, write: WriteModule, tmp_path: Path
+    ) -> None:
+        async with edited(write, tmp_path, kept(), trusted=("patched:build",)) as edit:
+            edit.save(kept(build="n + 9", value=5))
+            load = await edit.loaded(2)
+            assert (load.plan.way, load.forced) == ("in place", True)
+            await edit.gives(15)  # what was built stays, by the author's word
+
+    async def test_what_is_imported_on_a_frame_belongs_to_the_revision(
+        self, write: WriteModule, tmp_path: Path
+    ) -> None:
+        write("late_part", "VALUE = 20\n")
+        async with edited(write, tmp_path, transform(10, body="self.late = __import__('late_part')")) as edit:
+            guardian = edit.run.guardian
+            await edit.run.until(lambda: any("late_part" in file.path for file in guardian.loads.snapshots.get(1)))
 
 
 class TestMistakes:

@@ -185,6 +185,7 @@ class History:
             steps=event.steps,
             total_s=event.total_s,
             frames_lost=event.frames_lost,
+            forced=event.forced,
             plan=event.plan,
             restores=event.restores,
             memory_before_bytes=event.memory_before_bytes,

@@ -154,6 +154,8 @@ def _reload_flags(settings: Settings, folder: Path) -> list[str]:
     flags += ["--standby-reserve", str(settings.standby_reserve_mb)]
     if settings.keep_weights:
         flags.append("--keep-weights")
+    for function in settings.in_place:
+        flags += ["--in-place", function]
     if settings.standby:
         flags.append("--standby")
     return flags

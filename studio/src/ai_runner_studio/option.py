@@ -140,6 +140,7 @@ OPTIONS: dict[str, Option] = {
         Option("reload", "yes-no"),
         Option("keep-weights", "yes-no"),
         Option("standby", "yes-no"),
+        Option("in-place", "texts"),
         Option("standby-reserve", "count"),
         Option("replace", "text", REPLACE_WAYS),
         Option("preview", "text", PREVIEW_MODES),

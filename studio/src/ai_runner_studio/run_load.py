@@ -26,6 +26,7 @@ class RunLoad:
     vram_before_bytes: int | None = None
     vram_after_bytes: int | None = None
     frames_lost: int = 0
+    forced: bool = False
     restores: int | None = None
 
 
@@ -72,4 +73,5 @@ def _succeeded(record: RunLoad, event: LoadSucceeded) -> RunLoad:
         vram_before_bytes=event.vram_before_bytes,
         vram_after_bytes=event.vram_after_bytes,
         frames_lost=event.frames_lost,
+        forced=event.forced,
     )

@@ -55,6 +55,7 @@ A load (`RunLoad`):
     standby       where the process came from: "fork" or "spawn" of a standby, "" for a cold start
     steps         {step: seconds}
     total_s       seconds from the save, or the start, to the end of the load
+    forced        true where code was put into the process without proof that it takes effect
     frames_lost   output frames lost to the hand-over
     memory_before_bytes, memory_after_bytes
                   resident memory of the pipeline process before (0 if there was none) and after the load;

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from runner.live.events import (
     Event,
@@ -181,11 +181,11 @@ class Session:
         """
         await self._ready_host().post("/api/params", {**self.snapshot.params, **changes})
 
-    async def reload(self, reason: str = "asked for", whole: bool = False) -> None:
+    async def reload(self, reason: str = "asked for", level: Literal["auto", "process", "force"] = "auto") -> None:
         """Load the code that is on disk now; starts the host again if it has died.
 
         Args:
-            whole: in a fresh process, also where the running one could take the new code.
+            level: "process" for a fresh one, "force" into the running one where that can be done, proven or not.
         """
         if self._watcher is not None:
             self._watcher.follow_again()
@@ -193,7 +193,7 @@ class Session:
         if host is None or host.exited.is_set():
             await self._start_host()
         else:
-            await host.post("/api/reload", {"reason": reason, "level": "process" if whole else "auto"})
+            await host.post("/api/reload", {"reason": reason, "level": level})
 
     async def revert(self, revision: int) -> None:
         """Load the code of an earlier good revision of this run again. The files on disk stay as they are.

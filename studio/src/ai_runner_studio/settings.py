@@ -32,6 +32,7 @@ class Settings:
         watch: more files, folders or patterns to reload on.
         reload: whether saves reload at all; without it nothing is kept ready for a reload.
         keep_weights: whether changed code is put into the running process where that is sound.
+        in_place: functions, as ``module:Class.method``, whose changes are put there without proof.
         standby: whether a process is kept that has done the third-party imports; standby_reserve_mb: RAM that
             must stay free beside it.
         replace: whether the old process serves until the new one is proven ("overlap"), ends first
@@ -57,6 +58,7 @@ class Settings:
     reload: bool = True
     keep_weights: bool = True
     standby: bool = True
+    in_place: tuple[str, ...] = ()
     standby_reserve_mb: int = STANDBY_RESERVE_MB
     replace: ReplaceWay = "auto"
     preview: PreviewMode = "auto"

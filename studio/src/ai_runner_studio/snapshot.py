@@ -31,6 +31,7 @@ class Load:
         revision: 1, 2, ...; `reason`: why; `files`: which saved files made it happen (absolute paths).
         step: the step under way while `outcome` is "loading".
         steps: finished steps with their times; total_s: from the save (or the start) to the end of the load.
+        forced: code was put into its process without proof that it takes effect.
         plan: how it is, or was, done, and why so.
         restores: the earlier revision whose code it is; None for what was on disk.
         memory_before_bytes, memory_after_bytes: resident memory of the pipeline process, 0 where not known;
@@ -48,6 +49,7 @@ class Load:
     steps: tuple[Step, ...] = ()
     total_s: float = 0.0
     frames_lost: int = 0
+    forced: bool = False
     report: ErrorReport | None = None
     plan: LoadPlan = field(default_factory=LoadPlan)
     restores: int | None = None

@@ -234,7 +234,7 @@ class TestOptions:
             first = await run.serves(1)
             project.save("pipeline", level(80))
             await run.serves(2)
-            await run.session.reload(whole=True)
+            await run.session.reload(level="process")
             third = await run.serves(3)
             assert (third.load and third.load.plan.level) == "process"
             assert third.pipeline_pid != first.pipeline_pid

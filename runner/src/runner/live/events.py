@@ -120,6 +120,7 @@ class LoadSucceeded:
             was none) and after; vram_*: its GPU memory, None without a GPU.
         sources: source file (absolute path) -> digest of what was loaded, by which a snapshot store finds it.
         restores: see `LoadStarted`.
+        forced: code was put into the process without proof that it takes effect, by this load or one before it.
     """
 
     revision: int
@@ -127,6 +128,7 @@ class LoadSucceeded:
     files: tuple[str, ...] = ()
     steps: tuple[Step, ...] = ()
     total_s: float = 0.0
+    forced: bool = False
     frames_lost: int = 0
     plan: LoadPlan = field(default_factory=LoadPlan)
     memory_before_bytes: int = 0

@@ -100,7 +100,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     reload = parser.add_argument_group("reloading")
     reload.add_argument(
-        "--keep-weights", action="store_true", help="put new code into the running process where that is sound"
+        "--keep-weights",
+        action="store_true",
+        help="put new code into the running process where frames show that it takes effect",
+    )
+    reload.add_argument(
+        "--in-place",
+        action="append",
+        default=[],
+        metavar="MODULE:FUNCTION",
+        help="a function whose changes need no such proof; may be repeated",
     )
     reload.add_argument("--standby", action="store_true", help="keep a process ready that has done the imports")
     reload.add_argument(
@@ -273,6 +282,7 @@ async def _serve(
     policy = replace(STUDIO if options.studio else PRODUCTION, load_timeout_s=options.load_timeout)
     reload = ReloadOptions(
         keep_weights=options.keep_weights,
+        trusted=tuple(options.in_place),
         standby=options.standby,
         standby_min_free_bytes=options.standby_reserve << 20,
         replace=options.replace,
@@ -291,7 +301,8 @@ async def _serve(
     ending = _Ending(host, lambda: _tidy(options))
     supervised = options.supervised or options.studio
     ending.watch(stdin=supervised)
-    telling = asyncio.create_task(_tell_processes(host)) if supervised else None
+    told = asyncio.Event()
+    telling = asyncio.create_task(_tell_processes(host, told)) if supervised else None
     # The process first: it imports torch while the web framework is imported here.
     host.start()
     await asyncio.sleep(0.01)  # until it has been told what to load
@@ -301,6 +312,7 @@ async def _serve(
         if options.subscribe_url:
             await _first_stream(host, options)
         _tell({"listening": _url(listening)})
+        told.set()
         await server.serve(sockets=[listening])
         asking.cancel()
     finally:
@@ -312,16 +324,16 @@ async def _serve(
     return 0
 
 
-async def _tell_processes(host: RunnerHost) -> None:
-    """A line on stdout for each pipeline process.
+async def _tell_processes(host: RunnerHost, told: asyncio.Event) -> None:
+    """Print a line on stdout for each pipeline process, after the line that names the address (`told`).
 
-    What is written there outlives this process, which events do not: whoever started it can end what it
-    has left behind.
+    Lines outlive this process, which events do not: its parent can end the processes that it has left behind.
     """
     from .events import LoadStepped
 
     async for event in host.hub.listen():
         if isinstance(event, LoadStepped) and event.step == "start process":
+            await told.wait()
             _tell({"revision": event.revision, "process": event.pid})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
 from types import ModuleType
@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from runner.live import report
-from runner.live.code.patch import CodePatch, plan_patch
+from runner.live.code.observation import Observation
+from runner.live.code.patch import CodePatch, PatchRefused, plan_patch
 from runner.live.code.source import Sources
 
 REPOSITORY = str(Path(__file__).parents[4])
@@ -41,19 +42,54 @@ class Live:
         importlib.invalidate_caches()
         return importlib.import_module(name)
 
-    def plan(self, pipeline: object = None) -> CodePatch:
-        return plan_patch(self.sources, pipeline)
+    def load_pipeline(self, source: str | None = None, name: str = "effects", entry: str = "Pipe") -> Any:
+        """A pipeline that is loaded as in a pipeline process, so that it is known what ran meanwhile."""
+        with self.sources.tracing_load():
+            pipe = getattr(self.load(source, name), entry)
+            return pipe() if isinstance(pipe, type) else pipe
 
-    def apply(self, pipeline: object = None) -> CodePatch:
-        """Put in what is on disk now."""
-        patch = self.plan(pipeline)
-        asyncio.run(patch.apply())
+    def plan(self, pipeline: object = None, **how: Any) -> CodePatch:
+        return plan_patch(self.sources, pipeline, **how)
+
+    def apply(self, pipeline: object = None, **how: Any) -> CodePatch:
+        """Put in what is on disk now, proven or not."""
+        patch = self.plan(pipeline, **how)
+        asyncio.run(patch.exchange())
         return patch
 
-    def edit(self, source: str, pipeline: object = None, name: str = "effects") -> CodePatch:
+    def edit(self, source: str, pipeline: object = None, name: str = "effects", **how: Any) -> CodePatch:
         """Save a module and put it in."""
         self.write(source, name)
-        return self.apply(pipeline)
+        return self.apply(pipeline, **how)
+
+    def observe(self, patch: CodePatch, frame: Callable[[], object], *, params_kept: bool = True) -> str:
+        """Run frames until the patch is proven or refuted; the reason, or "" if it is proven."""
+        watch = Observation(patch.marks, params_kept=lambda: params_kept)
+        verdict = "proven" if not patch.marks else "open"
+        while verdict == "open":
+            watch.fed()
+            try:
+                frame()
+            except Exception:
+                patch.undo()
+                patch.release()
+                raise
+            verdict = watch.output()
+        if verdict == "refuted":
+            patch.undo()
+        else:
+            patch.settle()
+        patch.release()
+        return watch.reason
+
+    def save(self, pipeline: object, frame: Callable[[], object], *, params_kept: bool = True) -> str:
+        """What becomes of what is on disk now: "" if it stays in place, else why a fresh process is needed."""
+        try:
+            patch = self.plan(pipeline)
+            asyncio.run(patch.exchange())
+        except PatchRefused as refused:
+            return refused.reason
+        return self.observe(patch, frame, params_kept=params_kept)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """A patched process behaves like a fresh one: random edits of small projects, each compared with a fresh interpreter.
 
-After each edit that is put in, a fresh process executes the new text. Compared are: every name of
+After each edit that frames have proven, a fresh process executes the new text. Compared are: every name of
 every module (values, signatures, docstrings, line numbers), what every function returns, and what a
 pipeline that was initialized before all edits makes of frames, down to the last bit and, where it
 raises, to message and line.
@@ -30,7 +30,7 @@ from runner.live.code.patch import PatchRefused, plan_patch
 
 from .conftest import Live
 from .mutations import mutate
-from .probing import frames, load, look, single_threaded
+from .probing import frame, frames, load, look, outcome, single_threaded
 from .projects import PROJECTS, Project
 
 EDITS = int(os.environ.get("CODE_EDITS", "30"))
@@ -74,10 +74,8 @@ class Run:
     def __init__(self, live: Live, fresh: Fresh, project: Project, seed: str) -> None:
         self.live, self.fresh, self.project = live, fresh, project
         self.rng = random.Random(seed)
-        self.back: dict[str, str] | None = None  # texts that worked, when those of now do not
         self.modules = [name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name in project.files]
         self.original = {name: dedent(text) for name, text in project.files.items()}
-        self.good = self.original
         self.restore(self.original)
         self.start()
 
@@ -91,8 +89,10 @@ class Run:
         for name in self.modules:
             sys.modules.pop(name, None)
         importlib.invalidate_caches()
-        self.used = load(self.project.entry)
-        self.spares = [load(self.project.entry) for _ in range(SPARES)]
+        with self.live.sources.tracing_load():
+            self.used = load(self.project.entry)
+            self.spares = [load(self.project.entry) for _ in range(SPARES)]
+        frames(str(self.live.folder), self.used)
 
     def expected(self) -> Any:
         return self.fresh.look(self.live.folder, self.modules, self.project.entry)
@@ -103,59 +103,48 @@ class Run:
             self.step()
             if number % 25 == 0:
                 self.restore(self.original)
-                self.good, self.back = self.original, None
                 self.start()
 
     def step(self) -> None:
-        if len(self.spares) < 3:  # a step takes three at most
+        if len(self.spares) < 3:  # a step takes two at most
             self.start()
         before = dict(self.texts)
         done = self.edit()
         expected = self.expected()
+        changed: list[str] = []
         try:
             patch = plan_patch(self.live.sources, self.used)
+            changed += patch.changed
+            asyncio.run(patch.exchange())
+            reason = self.live.observe(patch, self.frame)
         except SyntaxError:
             FIGURES["not compiled"] += 1
             assert expected[0] == "failed"
             self.reload(before, expected)
             return
-        except PatchRefused as refused:
+        except (PatchRefused, FrameFailed) as refused:
+            reason = str(refused) or "a frame failed"
+        if reason:
             FIGURES["refused"] += 1
-            FIGURES[f"refused: {_kind(refused.reason)}"] += 1
+            FIGURES[f"refused: {_kind(reason)}"] += 1
             self.reload(before, expected)
             return
-        note = f"{self.project.entry} after {done}: {patch.changed}\n" + "\n".join(
-            f"--- {name}\n{text}" for name, text in self.texts.items() if text != before[name]
+        note = f"{self.project.entry} after {done}: {changed}\n" + "\n".join(
+            f"--- {name}\n{text}\n---- before:\n{before[name]}"
+            for name, text in self.texts.items()
+            if text != before[name]
         )
-        try:
-            asyncio.run(patch.apply())
-        except Exception as error:
-            FIGURES["failed to apply"] += 1
-            if expected[0] != "failed":
-                pytest.fail(f"{error!r}: a fresh process can execute this: {note}")
-            self.reload(before, expected)
-            return
         FIGURES["put in"] += 1
         assert expected[0] == "looks", f"a fresh process cannot execute this: {expected[1]}: {note}"
         self.compare(expected[1], note)
-        self.count(patch, expected[1])
-        if self.rng.random() < 0.15:
-            self.undo_and_redo(patch, before, note)
+        FIGURES["put in, only lines"] += not changed
 
-    def count(self, patch: Any, expected: Any) -> None:
-        FIGURES["put in, only lines"] += not patch.changed
-        if all(outcome[0] == "error" for outcome in _frames(expected)):
-            FIGURES["put in, and frames fail"] += 1
-            self.back = self.good
-        else:
-            self.good = dict(self.texts)
+    def frame(self) -> None:
+        """One frame, whatever comes of it: an exception takes the code back, as in a pipeline process."""
+        if outcome(str(self.live.folder), lambda: frame(self.used, 0))[0] == "error":
+            raise FrameFailed
 
     def edit(self) -> str:
-        if self.back is not None and self.rng.random() < 0.9:  # as people do who see that nothing works any more
-            back, self.back = self.back, None
-            self.restore(back)
-            return "going back"
-        self.back = None
         done = []
         names = [name for name, text in sorted(self.texts.items()) if text.strip()]
         for name in self.rng.sample(names, min(self.rng.choice((1, 1, 1, 2)), len(names))):
@@ -177,31 +166,16 @@ class Run:
 
     def compare(self, expected: Any, note: str) -> None:
         folder = str(self.live.folder)
-        found = json.loads(json.dumps(look(folder, self.modules, self.spare())))
+        found = json.loads(json.dumps(look(folder, self.modules, self.spares.pop())))
         assert found == expected, f"{different(found, expected)}\n{note}"
         if expected["steady"]:
             # One that has seen frames of every version in between, too.
             assert json.loads(json.dumps(frames(folder, self.used))) == _frames(expected), note
         FIGURES["values compared"] += len(expected)
 
-    def spare(self) -> Any:
-        """A pipeline that was initialized before all edits and has seen no frame."""
-        return self.spares.pop()
 
-    def undo_and_redo(self, patch: Any, before: dict[str, str], note: str) -> None:
-        FIGURES["undone"] += 1
-        patch.undo()
-        after = self.texts
-        self.restore(before)
-        assert plan_patch(self.live.sources, self.used).empty
-        self.compare(self.expected()[1], f"after undo of {note}")
-        self.restore(after)
-        try:
-            asyncio.run(plan_patch(self.live.sources, self.used).apply())
-        except PatchRefused:  # what frames have made in between (a cache, say) now depends on what changes
-            self.start()
-            return
-        self.compare(self.expected()[1], f"after undo and redo of {note}")
+class FrameFailed(Exception):
+    """A frame of changed code raised."""
 
 
 def different(found: Any, expected: Any, path: str = "") -> list[str]:
@@ -221,18 +195,7 @@ def _frames(looks: dict[str, Any]) -> list[Any]:
 
 def _kind(reason: str) -> str:
     """A reason without the names in it."""
-    for phrase in (
-        "is called by the import",
-        "is called by",
-        "is used by the import",
-        "is used by",
-        "keeps results",
-        "once, and",
-        "has moved",
-    ):
-        if phrase in reason:
-            return phrase
-    return " ".join(word for word in reason.split() if word.islower() and word.isalpha())
+    return " ".join(word for word in reason.split() if word.islower() and word.isalpha())[:60] or "a frame failed"
 
 
 @pytest.fixture(scope="module")

@@ -137,7 +137,15 @@ class StudioFlags(Flags):
     keep_weights: Annotated[
         bool | None,
         typer.Option(
-            "--keep-weights/--no-keep-weights", help="Put changed code into the running process where that is sound."
+            "--keep-weights/--no-keep-weights",
+            help="Put changed code into the running process where frames show that it takes effect.",
+        ),
+    ] = None
+    in_place: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODULE:FUNCTION",
+            help="A function whose changes need no such proof, as pkg.mod:Class.method. Repeatable.",
         ),
     ] = None
     standby: Annotated[

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 COMMANDS = (
     ("Reload the pipeline", "Load it anew now, as if a file had been saved", "reload", "main"),
     ("Reload in a fresh process", "Also where the code would fit into the running one", "reload_whole", "main"),
+    ("Force into the running process", "Without proof that the new code takes effect", "reload_forced", "main"),
     ("Back to the last good revision", "Run the good revision before the one that serves", "go_back", "main"),
     ("Show differences", "What is on disk now, against what serves", "differences", "main"),
     ("Weights kept or not", "Put changed code into the running process, or start a fresh one", "keep_weights", "main"),

@@ -59,12 +59,15 @@ class StreamBody(BaseModel):
 
 
 class ReloadBody(BaseModel):
-    """Why to reload: `files` were saved `saved_ago_s` seconds ago."""
+    """Why to reload: `files` were saved `saved_ago_s` seconds ago.
+
+    `level`: "process" for a fresh one, "force" into the running one where that can be done, proven or not.
+    """
 
     reason: str = "asked for"
     files: list[str] = Field(default_factory=list)
     saved_ago_s: float = Field(default=0.0, ge=0, le=3600)
-    level: Literal["auto", "process"] = "auto"
+    level: Literal["auto", "process", "force"] = "auto"
 
 
 class RevertBody(BaseModel):
@@ -173,8 +176,14 @@ class _Api:
 
     async def reload(self, request: Request) -> Response:
         body = await _body(request, ReloadBody)
-        whole = body.level == "process"
-        self._host.reload(LoadRequest(body.reason, tuple(body.files), saved_ago_s=body.saved_ago_s, whole=whole))
+        asked = LoadRequest(
+            body.reason,
+            tuple(body.files),
+            saved_ago_s=body.saved_ago_s,
+            whole=body.level == "process",
+            force=body.level == "force",
+        )
+        self._host.reload(asked)
         return JSONResponse({})
 
     async def revert(self, request: Request) -> Response:

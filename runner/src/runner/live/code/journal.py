@@ -23,6 +23,10 @@ class Journal:
         while self._undo:
             self._undo.pop()()
 
+    def clear(self) -> None:
+        """There is no way back any more."""
+        self._undo.clear()
+
     def set_function(self, function: FunctionType, attribute: str, value: Any) -> None:
         """One of ``__code__``, ``__defaults__``, ``__kwdefaults__``, ``__annotations__`` and ``__doc__``."""
         before = getattr(function, attribute)

@@ -1,66 +1,305 @@
-"""CodePatch: the code that is on disk, put into the running process; what was built stays."""
+"""CodePatch: the code that is on disk, put into the running process and watched there; what was built stays.
+
+`plan_patch` reads, compares and compiles: slow, and safe on any thread. `CodePatch.exchange` is what frames wait for.
+"""
 
 from __future__ import annotations
 
 import ast
-import asyncio
+import importlib
 import inspect
 import os
 import sys
-from collections.abc import Collection, Mapping
-from functools import lru_cache
-from types import CodeType, ModuleType
+from abc import ABCMeta
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import CodeType, FunctionType
 from typing import Any
 
 from ..report import is_user_file
-from .change import ModuleChange, Place, compare
-from .fitting import Fit, Refit, fit_functions
-from .imports import importers, in_import_order
+from .change import ConstantChange, FunctionChange, ModuleChange, compare
 from .journal import Journal
-from .live import live_class, mangled, user_objects
-from .members import Members
-from .outline import first_line, has_future_annotations
-from .program import Program
+from .literal import same_value
+from .live import (
+    forget_tracebacks,
+    functions_of,
+    is_users_class,
+    live_class,
+    mangled,
+    namespace,
+    other_holders,
+    suspended_in,
+    user_objects,
+)
+from .marks import Mark, Marks
+from .names import Reader, UserCode, executed_at_import
+from .outline import FUNCTIONS, FunctionNode, Unit, docstring, first_line, title
+from .params_class import change_default, check_default
 from .refusal import PatchBusy as PatchBusy
 from .refusal import PatchRefused as PatchRefused
-from .scratch import execute_in_class, execute_in_module
-from .soundness import Soundness
-from .source import Executed, Sources
+from .source import CodeKey, Executed, Sources, codes_of
 
 HOOK = "on_code_reload"
+# They run when params are applied, which is done once more for them, and never on a frame.
+_FOR_PARAMS = ("update_params", "on_update")
+_NEVER_ON_FRAMES = ("on_stop", "stop", "prepare_models", HOOK)
+_COMPILER = "torch._dynamo"
+_REFERENCES = 2  # of a code object: in `Executed.codes`, and the variable that it is looked at by
 
 
-def plan_patch(sources: Sources, pipeline: object, own_tasks: Collection[asyncio.Task[Any]] | None = None) -> CodePatch:
-    """What it takes to have the process run what is on disk now. Nothing is changed yet.
+@dataclass(slots=True)
+class Target:
+    """A function that gets new code. `key`: of its code that runs, None if it is new.
+
+    `marked` has counters; `plain` takes its place once they have moved.
+    """
+
+    module: str
+    owner: tuple[str, ...]
+    name: str
+    key: CodeKey | None
+    line: int
+    plain: CodeType
+    marked: CodeType
+    changed: bool = True
+    doc: tuple[str | None] | None = None  # the new docstring, where it differs
+    functions: list[FunctionType] = field(default_factory=list)
+
+    @property
+    def path(self) -> str:
+        return ".".join((*self.owner, self.name))
+
+
+@dataclass(slots=True)
+class ModulePatch:
+    """What is done to one module whose file differs. `moved`: old key -> new key of functions of both versions."""
+
+    change: ModuleChange
+    old: Executed
+    new: Executed
+    moved: dict[CodeKey, CodeKey]
+
+
+def plan_patch(
+    sources: Sources,
+    pipeline: object,
+    *,
+    files: Collection[str] = (),
+    force: bool = False,
+    trusted: Collection[str] = (),
+) -> CodePatch:
+    """Find out how to have the process run what is on disk now. Nothing is changed yet.
 
     Args:
         pipeline: the live pipeline instance; a `TransformPipeline` stands for what it was made from.
-        own_tasks: tasks that may be inside of changed code, since whoever asks knows that it goes on
-            as it was until it returns. Default: the current task.
+        files: the saved files; each must be a module that was imported from it.
+        force: put in whatever can be, proven or not.
+        trusted: functions, as ``module:Class.method``, that need no proof.
 
     Raises:
         SyntaxError: a changed file cannot be compiled.
-        PatchRefused: the change cannot be taken over soundly.
-        PatchBusy: a kind of it: changed code is running, trying again may help.
+        PatchRefused: the change needs a fresh process.
     """
-    _check_others(sources)
-    replaced = [(old, _read(old)) for old in sources.modules()]
-    changed = [(old, new) for old, new in replaced if new is not None]
+    _check_files(sources, files)
+    changed = [(old, content) for old in sources.modules() if (content := _read(old)) is not None]
     if not changed:
-        return CodePatch(sources, pipeline, [], None)
-    hook = _hook(pipeline)
-    changes = [
-        (compare(old.module, old.path, _parse(old), _parse(new), hooked=hook is not None), old, new)
-        for old, new in changed
-    ]
-    program, after = _programs(sources, {new.module: new for _, new in changed})
-    soundness = Soundness(program, after, pipeline, hooked=hook is not None)
-    for change, _, _ in changes:
-        soundness.check(change)
-        Members(change, after, pipeline).check()
-    if own_tasks is None:
-        own_tasks = _current_tasks()
-    return CodePatch(sources, pipeline, fit_functions(changes, own_tasks), after)
+        return CodePatch(sources, pipeline, [], [], Marks(), [], forced=False)
+    return _Plan(sources, pipeline, force=force, trusted=trusted).make(changed)
+
+
+class _Plan:
+    """Makes the patch of one save."""
+
+    def __init__(self, sources: Sources, pipeline: object, *, force: bool, trusted: Collection[str]) -> None:
+        self._sources = sources
+        self._pipeline = pipeline
+        self._force = force
+        self._trusted = frozenset(trusted)
+        self._running = {item.module: item for item in sources.modules()}
+        self._marks = Marks()
+        self._trees: dict[str, ast.Module] = {}
+        self._forced = False
+        self._aliases: list[tuple[str, str, Any]] = []
+        self._code: UserCode
+
+    def make(self, changed: Sequence[tuple[Executed, bytes]]) -> CodePatch:
+        hooked = reload_hook(self._pipeline) is not None
+        codes = {}
+        for old, content in changed:
+            codes[old.module] = _compile(content, old.filename)
+            self._trees[old.module] = ast.parse(content, old.filename)
+        changes = [
+            compare(old.module, old.path, ast.parse(old.content), self._trees[old.module], hooked=hooked)
+            for old, _ in changed
+        ]
+        self._code = UserCode(self._running, {old.module: content for old, content in changed}, self._trees)
+        modules = [
+            self._module(change, old, content, codes[old.module])
+            for change, (old, content) in zip(changes, changed, strict=True)
+        ]
+        targets = self._targets(modules)
+        return CodePatch(
+            self._sources, self._pipeline, modules, targets, self._marks, self._aliases, forced=self._forced
+        )
+
+    def _module(self, change: ModuleChange, old: Executed, content: bytes, code: CodeType) -> ModulePatch:
+        for unit in change.added:
+            self._check_added(change, unit)
+        if change.docs_changed() and not self._force:
+            self._code.check_unread_docs()
+        for owner, _ in change.docs:
+            if owner and _is_made_with_its_doc(_class(change.module, owner)):
+                raise PatchRefused(
+                    f"the docstring of class {'.'.join(owner)} changed, which made use of it", change.path
+                )
+        codes = codes_of(code)
+        moved = {key_of(one.owner, one.old): key_of(one.owner, one.new) for one in change.functions if one.old}
+        ran = None if old.ran is None else frozenset(moved[key] for key in old.ran if key in moved)
+        return ModulePatch(change, old, replace(old, content=content, codes=codes, ran=ran), moved)
+
+    # ---- which functions get marks, and where ----------------------------------------------
+
+    def _targets(self, modules: Sequence[ModulePatch]) -> list[Target]:
+        marked: dict[str, dict[int, FunctionNode]] = {}
+        readers = self._readers(modules)
+        targets = [target for module in modules for target in self._changed_functions(module, readers, marked)]
+        for reader in readers:
+            if reader.module not in {module.change.module for module in modules}:
+                targets.append(self._reader(reader, marked))
+        for module, nodes in marked.items():
+            codes = codes_of(_compile_marked(self._trees[module], nodes, self._running[module].filename))
+            for target in targets:
+                code = codes.get(((*target.owner, target.name), target.line))
+                if target.module == module and code is not None:
+                    target.marked = self._marks.put_into(code)
+        return targets
+
+    def _changed_functions(
+        self, module: ModulePatch, readers: Sequence[Reader], marked: dict[str, dict[int, FunctionNode]]
+    ) -> Iterable[Target]:
+        for change in module.change.functions:
+            mine = [one for one in readers if one.module == module.change.module and one.node is change.new]
+            key = key_of(change.owner, change.old) if change.old is not None else None
+            plain = module.new.codes.get(key_of(change.owner, change.new))
+            if plain is None:
+                raise PatchRefused(f"{change.path}() cannot be told apart", module.change.path, change.new.lineno)
+            changed = change.changed or bool(mine)
+            target = Target(
+                module.change.module, change.owner, change.new.name, key, first_line(change.new), plain, plain, changed
+            )
+            target.doc = _new_doc(change)
+            if change.changed and key is not None:
+                _check_fits(target, module.old.codes.get(key), module.change.path)
+            if changed and self._needs_proof(target, module.old):
+                node = change.new
+                if change.changed:
+                    node = self._marks.mark_function(target.path, module.change.path, change.old, change.new)
+                for reader in mine:
+                    node = self._marks.mark_reads(target.path, module.change.path, node, reader.is_read)
+                marked.setdefault(target.module, {})[id(change.new)] = node
+            yield target
+
+    def _reader(self, reader: Reader, marked: dict[str, dict[int, FunctionNode]]) -> Target:
+        """A function of an unchanged module that reads a changed constant."""
+        item = self._running[reader.module]
+        key = key_of(reader.owner, reader.node)
+        plain = item.codes.get(key)
+        if plain is None:
+            raise PatchRefused(f"{reader.node.name}() is not found in the running process", item.path, key[1])
+        target = Target(reader.module, reader.owner, reader.node.name, key, key[1], plain, plain)
+        if self._needs_proof(target, item):
+            nodes = marked.setdefault(reader.module, {})
+            node = nodes.get(id(reader.node), reader.node)
+            nodes[id(reader.node)] = self._marks.mark_reads(target.path, item.path, node, reader.is_read)
+        return target
+
+    def _needs_proof(self, target: Target, item: Executed) -> bool:
+        """Whether it must be seen to run on frames. Raises PatchRefused if that would prove nothing."""
+        if target.key is not None and self._ran_at_load(target, item):
+            if not self._overruled(target):
+                reason = f"{target.path}() ran while the pipeline was loaded; its result may be kept"
+                raise PatchRefused(reason, item.path, target.line)
+            return False
+        if target.name in _NEVER_ON_FRAMES:
+            return False
+        return not self._overruled(target)
+
+    def _ran_at_load(self, target: Target, item: Executed) -> bool:
+        if item.ran is not None:
+            return target.key in item.ran
+        if not self._sources.traced:
+            return True
+        # Imported later: what its statements name may have been called.
+        named = {part.id for part in executed_at_import(self._code.tree(target.module)) if isinstance(part, ast.Name)}
+        return target.name in named or (target.owner[:1] or ("",))[0] in named
+
+    def _overruled(self, target: Target) -> bool:
+        overruled = self._force or f"{target.module}:{target.path}" in self._trusted
+        self._forced = self._forced or overruled
+        return overruled
+
+    # ---- constants and new names -----------------------------------------------------------
+
+    def _readers(self, modules: Sequence[ModulePatch]) -> list[Reader]:
+        found: list[Reader] = []
+        for module in modules:
+            for constant in module.change.constants:
+                found.extend(self._readers_of(module.change, constant))
+        return found
+
+    def _readers_of(self, change: ModuleChange, constant: ConstantChange) -> list[Reader]:
+        of = live_class(change.module, constant.owner) if constant.owner else None
+        if constant.field and of is not None and hasattr(of, "model_fields"):
+            check_default(of, constant, self._code, change.path)
+            return []
+        if constant.owner:
+            _check_class_constant(of, constant, change.path)
+        if self._force:
+            self._forced = True
+            _, aliases = self._code.readers(change.module, constant.owner, constant.name)
+        else:
+            self._code.check_no_computed_names(constant.path)
+            readers, aliases = self._code.readers(change.module, constant.owner, constant.name)
+        self._aliases += [(module, name, constant) for module, name in aliases]
+        if self._force:
+            return []
+        if not readers:
+            reason = f"{constant.path} changed, and no function reads it"
+            raise PatchRefused(reason, change.path, constant.node.lineno)
+        return readers
+
+    def _check_added(self, change: ModuleChange, unit: Unit) -> None:
+        line = unit.node.lineno
+        names = namespace(change.module, ()) or {}
+        if unit.name in names or unit.name in vars(importlib.import_module("builtins")):
+            raise PatchRefused(f"{unit.name} is new in {change.module}, and exists already", change.path, line)
+        if isinstance(unit.node, (ast.Import, ast.ImportFrom)):
+            self._check_import(change, unit)
+        if not self._force:
+            self._code.check_no_computed_names(unit.name)
+            if not isinstance(unit.node, (ast.Import, ast.ImportFrom)):
+                self._code.check_new_name(change.module, unit.name, line)
+
+    def _check_import(self, change: ModuleChange, unit: Unit) -> None:
+        """An import may run late if it loads nothing, and would have loaded nothing in the order of the text."""
+        node = unit.node
+        if isinstance(node, ast.ImportFrom):
+            module = self._code.imported_module(change.module, node)
+        else:
+            assert isinstance(node, ast.Import)
+            module = node.names[0].name
+        reason = f"'{title(node)}' is new in {change.module}, and loads {module}"
+        if module.partition(".")[0] in sys.stdlib_module_names:
+            importlib.import_module(module)
+        elif module not in sys.modules:
+            raise PatchRefused(reason, change.path, node.lineno)
+        elif module in self._running:
+            order = list(self._sources.order)
+            mine = self._running[change.module]
+            if order.index(module) > order.index(change.module) or module in mine.importing:
+                raise PatchRefused(f"{reason}, in another order", change.path, node.lineno)
+        elif not isinstance(node, ast.ImportFrom) and is_user_file(getattr(sys.modules[module], "__file__", "") or ""):
+            raise PatchRefused(reason, change.path, node.lineno)
 
 
 class CodePatch:
@@ -68,40 +307,70 @@ class CodePatch:
 
     Attributes:
         modules: names of the modules whose files differ.
-        changed: qualified names of what is new, different or gone, for the screen; empty where only
-            comments and layout have changed.
+        changed: qualified names of what is new, different or removed; empty where only layout has changed.
+        marks: counters that must move on frames before the change counts as proven.
+        forced: some part was put in without proof.
+        for_params: the params must be applied again, since changed code runs only then.
     """
 
-    def __init__(self, sources: Sources, pipeline: object, fits: list[Fit], program: Program | None) -> None:
-        self.modules = tuple(fit.executed.module for fit in fits)
-        self.changed = tuple(name for fit in fits for name in fit.change.names)
+    def __init__(
+        self,
+        sources: Sources,
+        pipeline: object,
+        modules: list[ModulePatch],
+        targets: list[Target],
+        marks: Marks,
+        aliases: list[tuple[str, str, Any]],
+        *,
+        forced: bool,
+    ) -> None:
+        self.modules = tuple(one.change.module for one in modules)
+        self.changed = tuple(name for one in modules for name in one.change.names)
+        self.marks: list[Mark] = marks.changes
+        self.forced = forced
+        self.for_params = any(one.changed and one.name in _FOR_PARAMS for one in targets)
+        constants = (one for module in modules for one in module.change.constants if one.field)
+        self._new_defaults = {one.name: (one.old, one.new) for one in constants}
         self._sources = sources
         self._pipeline = pipeline
-        self._fits = fits
-        self._program = program
+        self._modules = modules
+        self._targets = targets
+        self._aliases = aliases
         self._journal = Journal()
         self._applied = False
+        self._tried = False
 
     @property
     def empty(self) -> bool:
         """Whether nothing on disk differs from what runs."""
-        return not self._fits
+        return not self.modules
 
-    async def apply(self) -> None:
+    @property
+    def new_defaults(self) -> dict[str, tuple[Any, Any]]:
+        """Param -> old and new default, of params classes."""
+        return self._new_defaults
+
+    # ---- putting it in ---------------------------------------------------------------------
+
+    async def exchange(self, suspended: Collection[Any] = ()) -> None:
         """Put it in, all or nothing; the pipeline's own reload hook comes last.
 
-        Without an asynchronous hook there is no moment at which anything else runs on the loop.
+        Args:
+            suspended: coroutines that may wait inside changed code, since their next call runs the new one.
 
         Raises:
-            Exception: what a new statement or the hook raises. Everything is as it was before.
-            RuntimeError: it has been applied already.
+            PatchRefused: changed code is held by something that new code would not reach.
+            PatchBusy: changed code is running; a moment later it may not be.
+            Exception: raised by a new statement or the hook. Everything is as it was before.
+            RuntimeError: it was put in already.
         """
         if self._applied:
-            raise RuntimeError("this patch has been applied")
+            raise RuntimeError("this patch was put in already")
+        self._find(suspended)
         self._applied = True
         try:
             old_state = self._put_in()
-            hook = _hook(self._pipeline) if self._fits else None
+            hook = reload_hook(self._pipeline) if self._modules else None
             result = hook(old_state) if hook is not None else None
             if inspect.isawaitable(result):
                 await result
@@ -109,131 +378,195 @@ class CodePatch:
             self._journal.roll_back()
             raise
 
+    def settle(self) -> None:
+        """It is proven: the code without marks takes the place of the marked one."""
+        for target in self._targets:
+            for function in target.functions:
+                if function.__code__ is target.marked:
+                    self._journal.set_function(function, "__code__", target.plain)
+            target.marked = target.plain
+
     def undo(self) -> None:
-        """Everything is as it was before `apply`; what new statements imported from libraries stays imported."""
+        """Restore everything as it was before `exchange`."""
         self._journal.roll_back()
 
+    def release(self) -> None:
+        """Give up the way back, and with it every reference to code: a later patch counts them."""
+        self._journal.clear()
+        self._targets, self._modules, self._aliases = [], [], []
+
+    # ---- the functions that live -----------------------------------------------------------
+
+    def _find(self, suspended: Collection[Any]) -> None:
+        if not self._tried and self._is_busy(suspended):
+            forget_tracebacks()  # the exception of a frame may hold the code that raised it
+        self._tried = True
+        self._find_functions(suspended)
+
+    def _is_busy(self, suspended: Collection[Any]) -> bool:
+        try:
+            self._find_functions(suspended)
+        except PatchBusy:
+            return True
+        return False
+
+    def _find_functions(self, suspended: Collection[Any]) -> None:
+        running = {item.module: item for item in self._sources.modules()}
+        for target in self._targets:
+            if target.key is None:
+                continue
+            code = running[target.module].codes[target.key]
+            names = namespace(target.module, target.owner) or {}
+            found = functions_of(names.get(mangled(target.owner, target.name)), code)
+            known = _REFERENCES + len(found) + (target.plain is code) + (target.marked is code)
+            others = other_holders(code, known + suspended_in(suspended, code))
+            # Only its lines have moved, and a compiler may know it by its code: another one would be compiled again.
+            compiled = others and not target.changed and _COMPILER in sys.modules
+            target.functions = [] if compiled else found
+            if target.changed:
+                self._check(target, code, found, others, running[target.module].path)
+
+    def _check(self, target: Target, code: CodeType, found: list[FunctionType], others: int, path: str) -> None:
+        if not found:
+            raise PatchRefused(f"{target.path}() is not found in the running process", path, target.line)
+        if others:
+            raise PatchBusy(f"{target.path}() is running, or something else holds its code", path, target.line)
+        shapes = [_shape(child) for child in _children(target.plain)]
+        for child in _children(code):
+            # References: the outer code, the list that this loop goes through, and `child`.
+            if _shape(child) not in shapes and other_holders(child, 3):
+                name = f"{child.co_name}() made by {target.path}()"
+                raise PatchBusy(f"{name} is in use, and would stay as it was", path, target.line)
+        for function in found:
+            if function.__code__.co_freevars != target.plain.co_freevars:
+                raise PatchRefused(f"{target.path}() uses other variables of what is around it", path, target.line)
+
     def _put_in(self) -> dict[str, dict[str, object]]:
-        before = self._sources.exchange(fit.executed for fit in self._fits)
+        new = [self._in_force(module) for module in self._modules]
+        before = self._sources.exchange(new)
         self._journal.on_roll_back(lambda: (self._sources.exchange(before), None)[1])
-        for fit in self._fits:
-            for refit in fit.refits:
-                self._refit(refit)
-            for replacement in fit.replacements:
-                self._refit(replacement.refit)
-                self._journal.set_member(replacement.of, replacement.name, replacement.raw)
-            for constant in fit.change.constants:
-                self._set(constant.place, constant.new)
+        for target in self._targets:
+            for function in target.functions:
+                self._journal.set_function(function, "__code__", target.marked)
+                if target.doc is not None:
+                    self._journal.set_function(function, "__doc__", _as_compiled(target.doc[0]))
         old_state: dict[str, dict[str, object]] = {}
-        by_module = {fit.executed.module: fit for fit in self._fits}
-        modules = set(sys.modules)
-        self._journal.on_roll_back(lambda: _forget(set(sys.modules) - modules))
-        for module in in_import_order(self._program, by_module) if self._program is not None else ():
-            self._execute(by_module[module], old_state)
-        for fit in self._fits:
-            self._finish(fit)
+        for module in self._modules:
+            self._change_names(module)
+        for module in self._modules:
+            self._add_names(module)
+            self._redo(module, old_state)
         return old_state
 
-    # ---- functions -------------------------------------------------------------------------
+    def _in_force(self, module: ModulePatch) -> Executed:
+        """The new record of a module; functions that are left as they are keep their code in it."""
+        codes = dict(module.new.codes)
+        for target in self._targets:
+            if target.module == module.change.module and target.key is not None and not target.functions:
+                codes[(*target.owner, target.name), target.line] = module.old.codes[target.key]
+        return replace(module.new, codes=codes)
 
-    def _refit(self, refit: Refit) -> None:
-        function = refit.function
-        self._journal.set_function(function, "__code__", refit.code)
-        if refit.values is not None:
-            self._journal.set_function(function, "__defaults__", refit.values[0])
-            self._journal.set_function(function, "__kwdefaults__", refit.values[1])
+    def _change_names(self, module: ModulePatch) -> None:
+        change = module.change
+        for constant in change.constants:
+            of = live_class(change.module, constant.owner) if constant.owner else None
+            if constant.field and of is not None and hasattr(of, "model_fields"):
+                change_default(of, constant.name, constant.new, self._journal)
+            elif of is not None:
+                self._journal.set_member(of, mangled(constant.owner, constant.name), constant.new)
+            else:
+                self._set_constant(change.module, constant)
+        for unit in change.removed:
+            self._journal.delete_name(vars(sys.modules[change.module]), unit.name)
+        for owner, text in change.docs:
+            if owner:
+                self._journal.set_member(_class(change.module, owner), "__doc__", _as_compiled(text))
+            else:
+                self._journal.set_name(vars(sys.modules[change.module]), "__doc__", text)
 
-    def _finish(self, fit: Fit) -> None:
-        """What may refer to names that are new: annotations; and docstrings."""
-        names = vars(sys.modules[fit.executed.module])
-        for refit in (*fit.refits, *(replacement.refit for replacement in fit.replacements)):
-            if refit.annotations is not None:
-                values = {name: _annotation(node, fit.change, names) for name, node in refit.annotations.items()}
-                self._journal.set_function(refit.function, "__annotations__", values)
-        for item in fit.change.functions:
-            if ast.get_docstring(item.old, clean=False) != ast.get_docstring(item.new, clean=False):
-                text = _as_compiled(ast.get_docstring(item.new, clean=False))
-                for refit in fit.refits:
-                    code = refit.code
-                    if (code.co_name, code.co_firstlineno) == (item.new.name, first_line(item.new)):
-                        self._journal.set_function(refit.function, "__doc__", text)
-        for owner, doc in fit.change.docs:
-            self._set(Place(fit.executed.module, owner, "__doc__"), _as_compiled(doc))
+    def _set_constant(self, module: str, constant: ConstantChange) -> None:
+        places = [(module, constant.name), *((other, name) for other, name, one in self._aliases if one is constant)]
+        for place, name in places:
+            names = vars(sys.modules[place])
+            if not same_value(names.get(name), constant.old):
+                raise PatchRefused(f"{name} of {place} was changed while it runs")
+            self._journal.set_name(names, name, constant.new)
 
-    # ---- names -----------------------------------------------------------------------------
-
-    def _execute(self, fit: Fit, old_state: dict[str, dict[str, object]]) -> None:
-        change, executed = fit.change, fit.executed
+    def _add_names(self, module: ModulePatch) -> None:
+        change = module.change
         names = vars(sys.modules[change.module])
-        added = {item.place for item in change.added}
-        for item in change.removed:
-            if item.place not in added:
-                self._delete(item.place)
+        imports_last = sorted(change.added, key=lambda unit: isinstance(unit.node, (ast.Import, ast.ImportFrom)))
+        for unit in imports_last:
+            self._journal.note_name(names, unit.name)
+            _execute([unit.node], change.new, module.old.filename, names)
+            if isinstance(unit.node, FUNCTIONS):
+                self._adopt(module, unit, names[unit.name])
+
+    def _adopt(self, module: ModulePatch, unit: Unit, function: FunctionType) -> None:
+        """A new function runs the marked code."""
+        for target in self._targets:
+            if target.module == module.change.module and target.key is None and target.name == unit.name:
+                function.__code__ = target.marked
+                target.functions = [function]
+
+    def _redo(self, module: ModulePatch, old_state: dict[str, dict[str, object]]) -> None:
+        change = module.change
         for item in change.redone:
-            old_state.setdefault(change.module, {})[item.place.path] = self._value(item.place)
-        for item in sorted((*change.added, *change.redone), key=lambda item: item.unit.first_line):
-            place = item.place
-            if place.owner:
-                arguments = (change.module, place.owner, [item.unit], names, change.new, executed.code)
-                for name, value in execute_in_class(*arguments).items():
-                    self._journal.set_member(self._class(place), name, value)
+            path = ".".join((*item.owner, item.name))
+            names = namespace(change.module, item.owner) or {}
+            old_state.setdefault(change.module, {})[path] = names.get(mangled(item.owner, item.name))
+            scope: dict[str, Any] = {}
+            globals_ = vars(sys.modules[change.module])
+            if not item.owner:
+                self._journal.note_name(globals_, item.name)
+                _execute([item.node], change.new, module.old.filename, globals_)
                 continue
-            self._journal.note_name(names, place.name)
-            execute_in_module(names, item.unit, change.new, executed.code)
-            self._rebind(place, names[place.name])
-
-    def _rebind(self, place: Place, value: object) -> None:
-        """Names that were imported from elsewhere by value follow."""
-        assert self._program is not None
-        for module, alias in importers(self._program, place.module, place.name):
-            names = getattr(sys.modules.get(module), "__dict__", {})
-            if alias in names:
-                self._journal.set_name(names, alias, value)
-
-    def _set(self, place: Place, value: Any) -> None:
-        if place.owner:
-            self._journal.set_member(self._class(place), mangled(place.owner, place.name), value)
-            return
-        self._journal.set_name(vars(sys.modules[place.module]), place.name, value)
-        if place.name != "__doc__":
-            self._rebind(place, value)
-
-    def _delete(self, place: Place) -> None:
-        if place.owner:
-            self._journal.delete_member(self._class(place), mangled(place.owner, place.name))
-        else:
-            self._journal.delete_name(vars(sys.modules[place.module]), place.name)
-
-    def _value(self, place: Place) -> object:
-        names: Mapping[str, Any] = vars(self._class(place) if place.owner else sys.modules[place.module])
-        return names.get(mangled(place.owner, place.name))
-
-    def _class(self, place: Place) -> type:
-        of = live_class(place.module, place.owner)
-        assert of is not None
-        return of
+            _execute([item.node], change.new, module.old.filename, globals_, scope)
+            self._journal.set_member(
+                _class(change.module, item.owner), mangled(item.owner, item.name), scope[item.name]
+            )
 
 
-def _check_others(sources: Sources) -> None:
+def reload_hook(pipeline: object) -> Any:
+    """The pipeline's own part in a reload, None if it has none."""
+    for value in reversed(user_objects(pipeline)):
+        hook = getattr(value, HOOK, None)
+        if callable(hook):
+            return hook
+    return None
+
+
+def key_of(owner: tuple[str, ...], node: FunctionNode) -> CodeKey:
+    return (*owner, node.name), first_line(node)
+
+
+def _check_files(sources: Sources, files: Collection[str]) -> None:
     for module, path in sources.changed_others():
-        raise PatchRefused(f"module {module} has changed, and does not run from its source", path)
+        raise PatchRefused(f"module {module} changed, and does not run from its source", path)
+    modules = sources.modules()
+    for file in files:
+        count = sum(item.path == os.path.realpath(file) for item in modules)
+        if count != 1 and file.endswith(".py"):
+            name = os.path.basename(file)
+            reason = f"{name} was imported {count} times" if count else f"{name} was not imported by its name"
+            raise PatchRefused(reason, file)
 
 
-def _read(old: Executed) -> Executed | None:
-    """What is on disk now, compiled; None if that is what runs."""
+def _read(old: Executed) -> bytes | None:
+    """The content on disk now; None if that is what runs."""
     name = os.path.basename(old.path)
     try:
         with open(old.path, "rb") as file:
             content = file.read()
     except FileNotFoundError as error:
-        raise PatchRefused(f"{name} is gone", old.path) from error
+        raise PatchRefused(f"{name} was removed", old.path) from error
     except OSError as error:
         raise PatchRefused(f"{name} cannot be read: {error.strerror}", old.path) from error
     if content == old.content:
         return None
     if old.loader:
-        raise PatchRefused(f"{name} is loaded by {old.loader}, which may change its code", old.path)
-    return Executed(old.module, old.path, old.filename, content, _compile(content, old.filename))
+        raise PatchRefused(f"{name} was loaded by {old.loader}, so that other code of it may run", old.path)
+    return content
 
 
 def _compile(content: bytes, filename: str) -> CodeType:
@@ -243,57 +576,96 @@ def _compile(content: bytes, filename: str) -> CodeType:
         raise SyntaxError(str(error), (filename, 1, None, None)) from error
 
 
-def _parse(executed: Executed) -> ast.Module:
-    return _tree(executed.content, executed.filename)
+def _compile_marked(tree: ast.Module, nodes: Mapping[int, FunctionNode], filename: str) -> CodeType:
+    """Compile the functions in `nodes` (by id of the node that each replaces) in their classes, and nothing else."""
+    made = ast.Module([*_future_imports(tree), *_only(tree.body, nodes)], [])
+    return compile(ast.fix_missing_locations(made), filename, "exec", dont_inherit=True)
 
 
-@lru_cache(maxsize=256)
-def _tree(content: bytes, filename: str) -> ast.Module:
-    return ast.parse(content, filename)
+def _only(body: Sequence[ast.stmt], nodes: Mapping[int, FunctionNode]) -> list[ast.stmt]:
+    found: list[ast.stmt] = []
+    for node in body:
+        if id(node) in nodes:
+            found.append(nodes[id(node)])
+        elif isinstance(node, ast.ClassDef):
+            inside = _only(node.body, nodes)
+            if inside:
+                found.append(ast.copy_location(ast.ClassDef(node.name, [], [], inside, []), node))
+    return found
 
 
-def _programs(sources: Sources, changed: Mapping[str, Executed]) -> tuple[Program, Program]:
-    """All of the user's modules as they run, and as they would."""
-    running = sources.modules()
-    packages = [item.module for item in running if hasattr(sys.modules[item.module], "__path__")]
-    before = {item.module: _parse(item) for item in running}
-    after = {item.module: _parse(changed.get(item.module, item)) for item in running}
-    return Program(before, packages), Program(after, packages)
+def _future_imports(tree: ast.Module) -> list[ast.stmt]:
+    return [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
 
 
-def _hook(pipeline: object) -> Any:
-    for value in reversed(user_objects(pipeline)):
-        hook = getattr(value, HOOK, None)
-        if callable(hook):
-            return hook
-    return None
+def _execute(
+    nodes: list[ast.stmt], tree: ast.Module, filename: str, names: dict[str, Any], scope: dict[str, Any] | None = None
+) -> None:
+    made = ast.Module([*_future_imports(tree), *nodes], [])
+    exec(compile(made, filename, "exec", dont_inherit=True), names, scope)
 
 
-def _current_tasks() -> tuple[asyncio.Task[Any], ...]:
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:  # no loop runs here
-        return ()
-    return () if task is None else (task,)
+def _check_fits(target: Target, old: CodeType | None, path: str) -> None:
+    """Raises PatchRefused if a function object cannot take the new code."""
+    if old is None:
+        raise PatchRefused(f"{target.path}() is not found in the running process", path, target.line)
+    kinds = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+    if old.co_flags & kinds != target.plain.co_flags & kinds:
+        raise PatchRefused(f"{target.path}() is another kind of function now", path, target.line)
+    if old.co_freevars != target.plain.co_freevars:
+        raise PatchRefused(f"{target.path}() uses other variables of what is around it", path, target.line)
 
 
-def _annotation(node: ast.expr, change: ModuleChange, names: dict[str, Any]) -> Any:
-    if has_future_annotations(change.new):
-        return ast.unparse(node)
-    return eval(compile(ast.Expression(node), change.path, "eval", dont_inherit=True), names)
+def _check_class_constant(of: type | None, constant: ConstantChange, path: str) -> None:
+    """Raises PatchRefused if something may have looked at it when the class was made."""
+    line = constant.node.lineno
+    if of is None:
+        raise PatchRefused(f"the class of {constant.path} is not found in the running process", path, line)
+    if type(of) not in (type, ABCMeta):
+        raise PatchRefused(f"{constant.path} changed, and its class has a metaclass", path, line)
+    if not same_value(vars(of).get(mangled(constant.owner, constant.name)), constant.old):
+        raise PatchRefused(f"{constant.path} was changed while it runs", path, line)
+    if constant.field or hasattr(of, "__dataclass_fields__"):
+        raise PatchRefused(f"{constant.path} is an annotated field, which its class may have read", path, line)
+    for base in of.__mro__:
+        if "__init_subclass__" in vars(base) and base is not object:
+            raise PatchRefused(
+                f"{constant.path} changed, and {base.__name__}.__init_subclass__() may read it", path, line
+            )
+        if base is not object and not is_users_class(base) and constant.name in vars(base):
+            raise PatchRefused(f"{constant.path} is read by {base.__name__}", path, line)
+
+
+def _is_made_with_its_doc(of: type) -> bool:
+    """Whether making the class may have used its docstring, or written one where there is none."""
+    return type(of) not in (type, ABCMeta) or hasattr(of, "__dataclass_fields__")
+
+
+def _class(module: str, owner: tuple[str, ...]) -> type:
+    of = live_class(module, owner)
+    if of is None:
+        raise PatchRefused(f"class {'.'.join(owner)} is not found in the running process")
+    return of
+
+
+def _new_doc(change: FunctionChange) -> tuple[str | None] | None:
+    if change.old is None or docstring(change.old.body) == docstring(change.new.body):
+        return None
+    return (docstring(change.new.body),)
 
 
 def _as_compiled(text: str | None) -> str | None:
-    """The compiler takes the indentation away from Python 3.13 on."""
+    """The compiler removes the indentation from Python 3.13 on."""
     return inspect.cleandoc(text) if text is not None and sys.version_info >= (3, 13) else text
 
 
-def _forget(names: Collection[str]) -> None:
-    """The user's modules that only a patch has imported; libraries cannot be loaded twice, and stay."""
-    for name in names:
-        module = sys.modules.get(name)
-        if isinstance(module, ModuleType) and is_user_file(getattr(module, "__file__", None) or ""):
-            del sys.modules[name]
-            parent, _, child = name.rpartition(".")
-            if vars(sys.modules.get(parent, ModuleType(""))).get(child) is module:
-                delattr(sys.modules[parent], child)
+def _children(code: CodeType) -> list[CodeType]:
+    return [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+
+
+def _shape(code: CodeType) -> tuple[object, ...]:
+    """What a code object does, apart from where its lines are."""
+    constants = tuple((type(value), repr(value)) for value in code.co_consts if not isinstance(value, CodeType))
+    names = (code.co_name, code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
+    counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
+    return (names, counts, constants, code.co_code, tuple(_shape(child) for child in _children(code)))

@@ -1,15 +1,14 @@
-"""PatchRefused: why changed code cannot be put into the running process."""
+"""PatchRefused: why a change cannot be put into the running process."""
 
 from __future__ import annotations
 
 
 class PatchRefused(Exception):
-    """A change that the running process cannot take over soundly; a fresh process can.
+    """A change that needs a fresh process; the text says why, for the screen.
 
     Attributes:
-        reason: one short sentence for the screen.
         file: real and absolute, or empty.
-        line: in the new text, or in the old one for what is gone; 0 where there is none.
+        line: in the new text, or in the old one for what was removed; 0 if unknown.
     """
 
     def __init__(self, reason: str, file: str = "", line: int = 0) -> None:
@@ -20,4 +19,4 @@ class PatchRefused(Exception):
 
 
 class PatchBusy(PatchRefused):
-    """Changed code is being executed right now, and would go on as it was: a moment later it may not be."""
+    """Changed code is running right now and would finish as it was; it may have finished a moment later."""

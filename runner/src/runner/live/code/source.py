@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import io
 import linecache
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.machinery import SourceFileLoader
 from types import CodeType, FrameType, ModuleType
 from typing import Any
 
 from ..report import is_user_file
+from .load_trace import LoadTrace
 from .recall import SnapshotFinder, SnapshotLoader
 from .store import SnapshotStore, digest_of
+
+_TYPE_PARAMETERS = "<generic parameters of "  # from Python 3.12 on, around code that has type parameters
+CodeKey = tuple[tuple[str, ...], int]  # path of classes and function, first line
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +48,21 @@ class Executed:
     Attributes:
         path: real and absolute; `filename` is the same file as its code objects name it.
         content: the bytes that were compiled.
-        code: the module's code object; those of its functions and classes are in its constants.
-        loader: class name of an import hook that may have changed the code on its way; empty if
-            the code is what Python makes of `content`.
+        codes: the code objects of its functions and of its classes' methods. Nothing else refers to them but function
+            objects and calls under way, so that counting references finds those.
+        ran: those that ran while the pipeline was loaded; None if unknown.
+        importing: modules that were being imported at that time.
+        loader: what may have made other code of it, an import hook or a second execution; empty if its functions
+            have the code that Python makes of `content`.
     """
 
     module: str
     path: str
     filename: str
     content: bytes
-    code: CodeType
+    codes: dict[CodeKey, CodeType]
+    ran: frozenset[CodeKey] | None = None
+    importing: frozenset[str] = frozenset()
     loader: str = ""
 
     @property
@@ -67,6 +77,9 @@ class Sources:
     source by size and mtime in whole seconds, so of two saves within one second the second could
     go unseen. Error reports show the lines that run, also where the file has changed since.
     The user's files are only read.
+
+    Attributes:
+        traced: whether it is known what ran while the pipeline was loaded.
     """
 
     def __init__(self, store: SnapshotStore | None = None) -> None:
@@ -75,6 +88,7 @@ class Sources:
         self._other: dict[str, tuple[int, int]] = {}
         self._finder: SnapshotFinder | None = None
         self._replaced: Any = None
+        self.traced = False
 
     @classmethod
     def install(cls, store: SnapshotStore | None = None, snapshot: Sequence[SourceFile] = ()) -> Sources:
@@ -119,10 +133,28 @@ class Sources:
             if _is_executed(sys._getframe(1)):
                 plain = type(loader) in (SourceFileLoader, SnapshotLoader)
                 hook = "" if plain else type(loader).__name__
-                self._executed[fullname] = Executed(fullname, path, filename, content, code, hook)
+                if _is_executed_again(fullname):
+                    hook = "importlib.reload()"
+                importing = frozenset(name for name in self._executed if _is_importing(name))
+                codes = codes_of(code)
+                self._executed[fullname] = Executed(fullname, path, filename, content, codes, None, importing, hook)
             return code
 
         return get_code
+
+    @contextmanager
+    def tracing_load(self) -> Iterator[None]:
+        """While it is open, note which code of the user's runs: its results may be kept for good."""
+        trace = LoadTrace()
+        trace.start()
+        try:
+            yield
+        finally:
+            ran = trace.stop()
+            self.traced = trace.complete
+            for name, item in list(self._executed.items()) if trace.complete else ():
+                keys = frozenset(key for key, code in item.codes.items() if not ran.isdisjoint(_with_nested(code)))
+                self._executed[name] = replace(item, ran=keys)
 
     # ---- what runs -------------------------------------------------------------------------
 
@@ -130,6 +162,11 @@ class Sources:
         """What the user's modules that are in ``sys.modules`` now were executed from, sorted by path."""
         present = [item for name, item in list(self._executed.items()) if name in sys.modules]
         return tuple(sorted(present, key=lambda item: (item.path, item.module)))
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """Names of the modules in the order in which they were executed."""
+        return tuple(self._executed)
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -170,7 +207,7 @@ class Sources:
         for path, (_, state) in _others(self._executed):
             self._other.setdefault(path, state)
 
-    # ---- for whoever changes what runs -----------------------------------------------------
+    # ---- for patches -----------------------------------------------------------------
 
     def exchange(self, items: Iterable[Executed]) -> tuple[Executed, ...]:
         """Record that these run now, and show their lines in error reports; what was recorded before."""
@@ -190,6 +227,37 @@ class Sources:
             yield
         finally:
             linecache.cache.update(kept)
+
+
+def codes_of(code: CodeType, owner: tuple[str, ...] = ()) -> dict[CodeKey, CodeType]:
+    """The code objects of a module's functions and of the methods of its classes, at any depth of classes."""
+    found: dict[CodeKey, CodeType] = {}
+    for child in code.co_consts:
+        if not isinstance(child, CodeType):
+            continue
+        if child.co_name.startswith(_TYPE_PARAMETERS):
+            found.update(codes_of(child, owner))
+        elif child.co_flags & inspect.CO_NEWLOCALS:
+            found[(*owner, child.co_name), child.co_firstlineno] = child
+        else:  # the body of a class
+            found.update(codes_of(child, (*owner, child.co_name)))
+    return found
+
+
+def _with_nested(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for child in code.co_consts:
+        if isinstance(child, CodeType):
+            yield from _with_nested(child)
+
+
+def _is_executed_again(name: str) -> bool:
+    """Whether a module is about to run a second time: what it made the first time may be in use, with other code."""
+    return any(not key.startswith("__") for key in vars(sys.modules.get(name, ModuleType(""))))
+
+
+def _is_importing(name: str) -> bool:
+    return bool(getattr(getattr(sys.modules.get(name), "__spec__", None), "_initializing", False))
 
 
 def _is_executed(frame: FrameType | None) -> bool:

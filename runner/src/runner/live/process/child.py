@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from contextlib import suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from .channel import ChildChannel
 from .forking import serve_template
 from .messages import (
     Boot,
+    DropPatch,
     Flushed,
     FrameFailed,
     FrameSent,
@@ -198,7 +199,7 @@ class PipelineChild:
         self.last_turn = time.monotonic()
         self._channel = channel
         self._load: asyncio.Queue[Load] = asyncio.Queue()
-        self._frames: asyncio.Queue[FrameSent | StreamDrained | PatchCode] = asyncio.Queue()
+        self._frames: asyncio.Queue[FrameSent | StreamDrained | _Exchange] = asyncio.Queue()
         self._params: asyncio.Queue[ParamsSent] = asyncio.Queue()
         self._stopping = asyncio.Event()
         self._input_rings: dict[int, FrameRing] = {}
@@ -207,6 +208,7 @@ class PipelineChild:
         self._inputs: OrderedDict[int, RawFrame] = OrderedDict()
         self._pipeline: Pipeline
         self._params_class: type[BaseParams]
+        self._in_force: dict[str, Any] = {}
         self._resolution = (0, 0)
         self._resolution_request = ""
         self._checked = False
@@ -252,8 +254,12 @@ class PipelineChild:
 
     def _dispatch(self, message: Message) -> None:
         match message:
-            case FrameSent() | StreamDrained() | PatchCode():
+            case FrameSent() | StreamDrained():
                 self._frames.put_nowait(message)
+            case PatchCode():
+                self._patches.plan(message)
+            case DropPatch():
+                self._patches.drop()
             case FrameTaken(ring, slot):
                 self._output.free(ring, slot)
             case RingOpened(number, name):
@@ -282,6 +288,7 @@ class PipelineChild:
 
     async def _load_pipeline(self, load: Load) -> bool:
         phase: Phase = "params"
+        tracing = ExitStack()
         try:
             from ..pipelines.loader import accepted_params, load_params_class, load_pipeline_class, parse_params
             from ..pipelines.spec import PipelineSpec
@@ -289,6 +296,7 @@ class PipelineChild:
             self._channel.send(StepEntered("import"))
             self._code = _user_code(load)
             spec = PipelineSpec.model_validate_json(load.spec)
+            tracing.enter_context(self._code.tracing_load() if load.patchable else nullcontext())
             params_class = load_params_class(spec)
             phase = "import"
             pipeline_class = load_pipeline_class(spec.pipeline_cls)
@@ -307,13 +315,22 @@ class PipelineChild:
             self._pipeline = pipeline_class()
             await self._pipeline.initialize(**params)
             in_force = self._pipeline.params_in_force() or parsed
+            tracing.close()
         except BaseException as error:
+            tracing.close()
             self._channel.send(SourcesSeen(failed_sources(load.spec, error)))
             self._channel.send(LoadFailed(_load_report(error, phase)))
             return False
         self._params_class = params_class
-        self._take_size(in_force)
-        self._patches = Patches(self._channel, self._code, self._pipeline)
+        self._take_params(in_force)
+        self._patches = Patches(
+            self._channel,
+            self._code,
+            self._pipeline,
+            ready=lambda: self._frames.put_nowait(_Exchange()),
+            changed=self._send_patched,
+            apply_params=self._apply_again,
+        )
         self._send_sources(imported_sources())
         self.last_turn = time.monotonic()  # what held the event loop up until now was the load
         self._channel.send(self._loaded(in_force, dropped))
@@ -331,7 +348,9 @@ class PipelineChild:
             output_height=self._resolution[1],
         )
 
-    def _take_size(self, params: BaseParams) -> None:
+    def _take_params(self, params: BaseParams) -> None:
+        """These are in force."""
+        self._in_force = params.model_dump(mode="json")
         self._resolution = params.get_output_resolution()
         self._resolution_request = self._request_id
 
@@ -376,9 +395,8 @@ class PipelineChild:
                     await self._put(message)
                 case StreamDrained():
                     await self._flush()
-                case PatchCode():
-                    if await self._patches.apply(message.number):
-                        self._send_patched()
+                case _Exchange():
+                    await self._patches.exchange()
 
     async def _put(self, message: FrameSent) -> None:
         try:
@@ -393,7 +411,7 @@ class PipelineChild:
 
     async def _put_once(self, message: FrameSent) -> None:
         frame = self._take_frame(message)
-        self._patches.frame_taken(frame.timestamp)
+        self._patches.frame_taken()
         await self._pipeline.put_video_frame(frame, message.request_id)
 
     async def _put_again(self, message: FrameSent) -> None:
@@ -439,7 +457,7 @@ class PipelineChild:
             try:
                 output = await self._pipeline.get_processed_video_frame()
                 await self._send_output(output)
-                self._patches.output_sent(output.timestamp)
+                self._patches.output_sent()
             except Exception as error:
                 if self._patches.failed(error):
                     continue
@@ -510,13 +528,14 @@ class PipelineChild:
                     f"the output size cannot change within a stream ({self._resolution} to {resolution}): "
                     "start a new one"
                 )
+            self._patches.params_kept &= parsed.model_dump(mode="json") == self._in_force
             reload_task = await self._pipeline.update_params(**message.params)
             # While it reloads, what is in force is still the old; it is asked again when that is over.
             in_force = (self._pipeline.params_in_force() if reload_task is None else None) or parsed
         except Exception as error:
             self._refuse(message, error)
             return
-        self._take_size(in_force)
+        self._take_params(in_force)
         width, height = self._resolution
         dump, schema = _as_json(in_force)
         self._channel.send(ParamsApplied(message.number, dump, schema, reload_task is not None, width, height))
@@ -530,12 +549,37 @@ class PipelineChild:
             self._channel.send(FrameFailed(report_exception(error, "update_params")))
             self._stopping.set()
             return
-        self._take_size(in_force)
+        self._take_params(in_force)
         self._channel.send(ParamsReloaded(*_as_json(in_force)))
+
+    async def _apply_again(self, defaults: dict[str, tuple[Any, Any]]) -> None:
+        """Apply the params in force, with new defaults where they had the old ones.
+
+        Raises:
+            Exception: whatever `update_params` raises.
+        """
+        from ..pipelines.loader import parse_params
+
+        _schema_of.cache_clear()
+        params = dict(self._in_force)
+        for name, (old, new) in defaults.items():
+            if params.get(name) == old:
+                params[name] = new
+                self._patches.params_kept = False
+        parsed = parse_params(self._params_class, params)
+        reload_task = await self._pipeline.update_params(**params)
+        if reload_task is not None:
+            await reload_task
+        self._take_params(self._pipeline.params_in_force() or parsed)
+        self._channel.send(ParamsReloaded(*_as_json(self._pipeline.params_in_force() or parsed)))
 
     def _refuse(self, message: ParamsSent, error: Exception) -> None:
         refused = error.refused if isinstance(error, ParamsError) else {}
         self._channel.send(ParamsRefused(message.number, report_exception(error, "update_params"), refused))
+
+
+class _Exchange:
+    """In the queue of frames: new code is planned, and goes in before the next one."""
 
 
 class OutputRing:

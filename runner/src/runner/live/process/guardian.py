@@ -310,12 +310,15 @@ class ProcessGuardian:
                 revision.warnings.append(text)
                 self._emit(PipelineWarned(revision=revision.number, message=text))
             case messages.SourcesSeen(files) if revision is self.serving:
+                self.loads.sources_seen(revision)
                 self._emit(SourcesChanged(files=files))
             case messages.ModulesSeen(names) if revision is self.serving:
                 self.standby.learn(names)
                 self.standby.renew()
             case messages.CodeProven(number):
                 self.loads.proven(number)
+            case messages.CodeRefuted(number, reason, frames):
+                self.loads.refuted(number, reason, frames)
             case messages.CodeUndone(number, report):
                 if not self.loads.undone(number, report):
                     self._failures.add(number, report)

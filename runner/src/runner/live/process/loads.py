@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol
@@ -27,7 +28,8 @@ from ..pipelines.spec import PipelineSpec
 from ..report import ErrorReport
 from .exit import ProcessExit
 from .memory import Gauge, ProcessUse, measure_use
-from .policy import ReloadOptions, RestartPolicy
+from .messages import PatchCode
+from .policy import PLAIN_RELOADS, ReloadOptions, RestartPolicy
 from .process import LoadError, PatchRefused, PipelineProcess
 from .revision import LoadRequest, Revision, RevisionOwner, exit_report
 from .room import measure_room, wait_returned
@@ -37,7 +39,8 @@ from .switchboard import Switchboard
 
 RETIRE_GRACE_S = 1.0  # for what the old process had taken at a switch
 PATCH_ANSWER_S = 5.0  # for the pipeline to come round to taking new code
-PATCH_PROOF_S = 5.0  # for the first frames of it; after that it hangs
+PATCH_PROOF_S = 5.0  # from one frame of it to the next; after that it hangs
+_PROOF_LOOK_S = 0.05
 
 
 class LoadsOwner(RevisionOwner, Protocol):
@@ -219,7 +222,7 @@ class Loads:
         serving = self._board.serving
         if serving is None or not self.options.keep_weights or revision.request.restores is not None:
             return False
-        why = _unpatchable(revision.request)
+        why = _unpatchable(revision.request, streams=self._board.request_id is not None)
         if why:
             revision.plan = replace(revision.plan, why=why)
             return False
@@ -227,42 +230,67 @@ class Loads:
         self._plan(revision, LoadPlan(level="code", way="in place"))
         self._enter(revision, "new code")
         try:
-            patched = await serving.process.patch(revision.number, PATCH_ANSWER_S)
-            if patched.empty and not revision.request.files:
-                raise PatchRefused("no file has changed")  # asked for by hand: for a fresh start, then
+            await self._put_in(revision, serving)
         except LoadError:
             raise
         except PatchRefused as refused:
             revision.plan = replace(revision.plan, why=f"not in place: {refused}")
+            revision.expect_proof()
             return False
         except ProcessError as error:
             revision.plan = replace(revision.plan, why=str(error))
             return False
-        self._enter(revision, "first frame")
-        await self._prove_patch(revision, serving)
         self._completed_patch(revision, serving)
         return True
 
     async def _prove_patch(self, revision: Revision, serving: Revision) -> None:
-        """Wait for the first frames of the new code; the process takes it back by itself if one fails.
+        """Wait until its process has seen all of the new code run on frames.
 
         Raises:
-            LoadError: it has, or the process has died, or it hangs and is killed.
+            PatchRefused: a part did not run, or no frame came.
+            LoadError: a frame failed, the process died, or it hangs and is killed.
         """
-        if self._board.request_id is None or not self._board.provable:
-            return
-        self._board.show_again()
+        process = serving.process
+        received, since = process.frames_received, time.monotonic()
+        while not await self._proven_within(revision, _PROOF_LOOK_S):
+            if process.frames_received != received:
+                received, since = process.frames_received, time.monotonic()
+            if self._board.paused and process.idle:
+                self._board.show_again()
+            if self._board.request_id is None or (time.monotonic() - since > PATCH_PROOF_S and process.idle):
+                raise PatchRefused("no frame came that could show whether the new code runs")
+            if time.monotonic() - since > PATCH_PROOF_S:
+                raise LoadError(await self._kill_hung(process))
+
+    async def _proven_within(self, revision: Revision, seconds: float) -> bool:
         try:
-            await self._proven(revision, PATCH_PROOF_S)
+            await self._proven(revision, seconds)
         except asyncio.TimeoutError:
-            if self._board.request_id is None or serving.process.idle:
-                return  # no frames come: nothing hangs
-            where = await serving.process.dump_stacks()
-            serving.process.kill("hangs in the code that was put into it")
-            report = ErrorReport(
-                "frame", "PipelineHung", f"the new code gave no frame for {PATCH_PROOF_S:.0f} s", traceback=where
-            )
-            raise LoadError(report) from None
+            return False
+        return True
+
+    async def _kill_hung(self, process: PipelineProcess) -> ErrorReport:
+        where = await process.dump_stacks()
+        process.kill("hangs in the code that was put into it")
+        message = f"the new code gave no frame for {PATCH_PROOF_S:.0f} s"
+        return ErrorReport("frame", "PipelineHung", message, traceback=where)
+
+    async def _put_in(self, revision: Revision, serving: Revision) -> None:
+        """Raises PatchRefused: the code could not be put in, or its first frames did not prove it."""
+        request = revision.request
+        message = PatchCode(revision.number, request.files, request.force, self.options.trusted)
+        settled = False
+        try:
+            patched = await serving.process.patch(message, PATCH_ANSWER_S)
+            if patched.empty and not request.files:
+                raise PatchRefused("no file has changed")  # asked for by hand: for a fresh start, then
+            revision.forced = patched.forced
+            self._enter(revision, "first frame")
+            await self._prove_patch(revision, serving)
+            settled = True
+        finally:
+            if not settled:  # also where a newer save cancels this one
+                serving.process.drop_patch()
 
     def _completed_patch(self, revision: Revision, serving: Revision) -> None:
         if serving.process.exit is not None or self._board.serving is not serving:
@@ -276,8 +304,20 @@ class Loads:
         self.changed.set()
         self._emit(revision.succeeded(0, self._owner.params, self._use(revision.process)))
 
+    def sources_seen(self, serving: Revision) -> None:
+        """The serving process has imported more, on a frame perhaps: that belongs to what its revision is made of."""
+        current = self.current
+        if current is None or current.plan.way != "in place":  # else it may be code that is not proven yet
+            self.snapshots.keep(serving.number, serving.process.snapshot)
+
+    def refuted(self, number: int, reason: str, frames: int) -> None:
+        """A changed part did not run on the first frames; the process has the code before it."""
+        if self.current is not None and self.current.number == number:
+            many = "1 frame" if frames == 1 else f"{frames} frames"
+            self.current.refute(f"{reason} ({many} came from the new code before it was taken back)")
+
     def proven(self, number: int) -> None:
-        """The process has put out the first frames of the code that was put into it."""
+        """The code that was put into the process was seen to run on its first frames."""
         if self.current is not None and self.current.number == number:
             self.current.prove()
 
@@ -324,7 +364,8 @@ class Loads:
         await self._launch(revision, taken[0] if taken is not None else None)
         snapshot = self.snapshots.get(revision.request.restores or 0)
         params = dict(self._owner.params)
-        await revision.load(params, snapshot, self.snapshots.folder, self._policy.load_timeout_s)
+        patchable = self.options != PLAIN_RELOADS
+        await revision.load(params, snapshot, self.snapshots.folder, self._policy.load_timeout_s, patchable=patchable)
         await self._hand_over(revision, lost)
 
     def _way(self, revision: Revision, old: Revision | None) -> LoadPlan:
@@ -466,8 +507,10 @@ class Loads:
         return measure_use(self._gauge, process.pid, process.vram_reserved)
 
 
-def _unpatchable(request: LoadRequest) -> str:
+def _unpatchable(request: LoadRequest, *, streams: bool) -> str:
     """Why a request wants a fresh process by itself; "" if it does not."""
+    if not streams and not request.force:
+        return "not in place: no stream runs, so no frame could show that the new code runs"
     if request.whole:
         return "a fresh process was asked for"
     others = [file for file in request.files if not file.endswith(".py")]

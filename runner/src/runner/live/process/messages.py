@@ -89,6 +89,7 @@ class Load:
     `spec` is a `PipelineSpec` as JSON. `strict`: a refused param fails the load; otherwise it is
     dropped and named, and the rest applied (params that come from an earlier revision). `store`: folder
     of the snapshot store, "" for none. `snapshot`: these sources are loaded instead of what is on disk.
+    `patchable`: code may be put into the process later, so note what runs while it is loaded.
     """
 
     spec: str
@@ -96,13 +97,26 @@ class Load:
     strict: bool = True
     store: str = ""
     snapshot: tuple[SourceFile, ...] = ()
+    patchable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PatchCode:
-    """Put the code that is on disk now into the running pipeline; answered by `CodePatched` or `PatchFailed`."""
+    """Put the code that is on disk now into the running pipeline; answered by `CodePatched` or `PatchFailed`.
+
+    After `CodePatched` comes `CodeProven`, `CodeRefuted` or `CodeUndone`. `files`: the saved ones.
+    `force`: without proof. `trusted`: functions (``module:Class.method``) that need none.
+    """
 
     number: int
+    files: tuple[str, ...] = ()
+    force: bool = False
+    trusted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DropPatch:
+    """Take back a patch that is not proven yet; not answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,16 +222,20 @@ class Warmed:
 
 @dataclass(frozen=True, slots=True)
 class CodePatched:
-    """The new code is in force. `changed`: qualified names of what is new. `empty`: no file differed."""
+    """The new code is in force. `changed`: qualified names of what is new. `empty`: no file differed.
+
+    `forced`: a part of it needs no proof, by the author's word.
+    """
 
     number: int
     changed: tuple[str, ...]
     empty: bool
+    forced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PatchFailed:
-    """Nothing has changed: `refused` says why it would not be sound, or `report` what is wrong with the code."""
+    """Nothing has changed: `refused` says why a fresh process is needed, or `report` what is wrong with the code."""
 
     number: int
     refused: str = ""
@@ -226,9 +244,21 @@ class PatchFailed:
 
 @dataclass(frozen=True, slots=True)
 class CodeProven:
-    """The patched code has put out its first valid frames."""
+    """Each changed part of the code was seen to run on each of the first frames."""
 
     number: int
+
+
+@dataclass(frozen=True, slots=True)
+class CodeRefuted:
+    """A changed part of the code did not run on a frame: the code before it is in force again.
+
+    `frames`: inputs that went into the new code.
+    """
+
+    number: int
+    reason: str
+    frames: int
 
 
 @dataclass(frozen=True, slots=True)

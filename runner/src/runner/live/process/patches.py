@@ -1,122 +1,231 @@
-"""Patches: changed code put into the running pipeline, and taken back when its first frames fail."""
+"""Patches: changed code put into the running pipeline, watched on its first frames, and taken back when they say so."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import threading
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..report import ErrorReport, code_around, report_exception, returning_line
 from .channel import ChildChannel
-from .messages import CodePatched, CodeProven, CodeUndone, PatchFailed
+from .messages import CodePatched, CodeProven, CodeRefuted, CodeUndone, PatchCode, PatchFailed
 
 if TYPE_CHECKING:
+    from ..code.observation import Observation
     from ..code.patch import CodePatch
     from ..code.source import Sources
     from ..pipelines import Pipeline
 
-# Code that looks back at the frame before this one runs in full from the second frame on.
-PROOF_OUTPUTS = 2
-PROBATION_OUTPUTS = 30  # until then an exception still takes the code back
-_BUSY_LIMIT_S = 0.5  # for changed code that runs right now to come to its end
+PROBATION_OUTPUTS = 30  # until then an exception takes the new code back
+# Changed code that runs at the exchange gets half a second to end; frames go on meanwhile.
+_BUSY_TRIES = 100
 _BUSY_STEP_S = 0.005
 
 
 class Patches:
-    """What `PatchCode` does in the pipeline process. One at a time; a new one ends the probation of the last.
+    """Part of `PatchCode` that is done in the pipeline process. A newer patch replaces one that is not proven.
+
+    Args:
+        ready: called on the loop when a patch is planned; `exchange` is due between two frames.
+        changed: called when other code is in force.
+        apply_params: applies the params in force once more; some changed code runs only then.
 
     Attributes:
-        own_tasks: those that call the pipeline for each frame: a call of theirs that is under way soon ends.
+        own_tasks: those that call the pipeline for each frame: a call of theirs that waits inside changed code uses the
+            new one the next time.
+        params_kept: whether the params are those that the process was loaded with.
     """
 
-    def __init__(self, channel: ChildChannel, sources: Sources, pipeline: Pipeline) -> None:
+    def __init__(
+        self,
+        channel: ChildChannel,
+        sources: Sources,
+        pipeline: Pipeline,
+        ready: Callable[[], None],
+        changed: Callable[[], None],
+        apply_params: Callable[[dict[str, tuple[Any, Any]]], Coroutine[Any, Any, None]],
+    ) -> None:
+        self.own_tasks: tuple[asyncio.Task[None], ...] = ()
+        self.params_kept = True
         self._channel = channel
         self._sources = sources
         self._pipeline = pipeline
-        self.own_tasks: tuple[asyncio.Task[None], ...] = ()
-        self._patch: CodePatch | None = None  # on probation
+        self._ready = ready
+        self._changed = changed
+        self._apply_params = apply_params
         self._number = 0
+        self._tries = 0
+        self._planned: CodePatch | None = None
+        self._patch: CodePatch | None = None  # in force, on probation
+        self._watch: Observation | None = None  # until it is proven
+        self._restoring: asyncio.Future[None] | None = None  # of the params, at a way back
+        self._frames = 0  # that went into the new code
         self._outputs = 0
-        self._first: int | None = None  # pts of the first frame that went into the new code
 
-    async def apply(self, number: int) -> bool:
-        """Put the code that is on disk into the pipeline and answer the host; whether anything is new."""
-        patch = await self._planned(number)
-        if patch is None:
-            return False
+    # ---- planning, next to the frames ------------------------------------------------------
+
+    def plan(self, message: PatchCode) -> None:
+        """Start to find out what to do about the code that is on disk, on a thread of its own."""
+        self.drop()
+        self._end_probation()
+        self._number = message.number
+        loop = asyncio.get_running_loop()
+        threading.Thread(target=self._plan, args=(message, loop), name="patch", daemon=True).start()
+
+    def _plan(self, message: PatchCode, loop: asyncio.AbstractEventLoop) -> None:
+        from ..code.patch import plan_patch
+
         try:
-            await patch.apply()
-        except Exception as error:  # a new statement's, or the reload hook's
-            self._channel.send(PatchFailed(number, report=self._report(error)))
-            return False
-        self._channel.send(CodePatched(number, patch.changed, patch.empty))
-        if patch.empty:  # what is on disk is what runs, and has run before
-            self._channel.send(CodeProven(number))
-            return False
-        self._patch, self._number, self._outputs, self._first = patch, number, 0, None
-        return True
+            patch = plan_patch(
+                self._sources, self._pipeline, files=message.files, force=message.force, trusted=message.trusted
+            )
+            answer: CodePatch | PatchFailed = patch
+        except Exception as error:
+            answer = self._failure(message.number, error)
+        loop.call_soon_threadsafe(self._plan_done, message.number, answer)
 
-    async def _planned(self, number: int) -> CodePatch | None:
-        """What is to be done; None where the host has been told why it cannot be."""
+    def _plan_done(self, number: int, answer: CodePatch | PatchFailed) -> None:
+        if number != self._number:
+            return
+        if isinstance(answer, PatchFailed):
+            self._channel.send(answer)
+        else:
+            self._planned = answer
+            self._ready()
+
+    def _failure(self, number: int, error: Exception) -> PatchFailed:
+        """Report why nothing was changed."""
         from ..code.refusal import PatchRefused
 
-        try:
-            return await self._plan()
-        except SyntaxError as error:
-            self._channel.send(PatchFailed(number, report=self._report(error)))
-        except PatchRefused as refused:
-            self._channel.send(PatchFailed(number, refused=str(refused)))
-        except Exception as error:  # ours; a fresh process can do it all the same
-            logging.exception("changed code could not be compared with what runs")
-            self._channel.send(PatchFailed(number, refused=f"it could not be compared ({type(error).__name__})"))
-        return None
+        if isinstance(error, PatchRefused):
+            return PatchFailed(number, refused=str(error))
+        if isinstance(error, SyntaxError):
+            return PatchFailed(number, report=self._report(error))
+        logging.error("changed code could not be compared with the code that runs", exc_info=error)
+        return PatchFailed(number, refused=f"it could not be compared ({type(error).__name__})")
 
     def _report(self, error: Exception) -> ErrorReport:
         with self._sources.showing_disk():
             return report_exception(error, "import")
 
-    async def _plan(self) -> CodePatch:
-        """Wait a moment for changed code that is running right now: most of it is about to end."""
-        from ..code.patch import plan_patch
-        from ..code.refusal import PatchBusy
+    # ---- the exchange, between two frames --------------------------------------------------
 
-        deadline = asyncio.get_running_loop().time() + _BUSY_LIMIT_S
-        while True:
-            try:
-                return plan_patch(self._sources, self._pipeline, self.own_tasks)
-            except PatchBusy:
-                if asyncio.get_running_loop().time() > deadline:
-                    raise
-            await asyncio.sleep(_BUSY_STEP_S)
+    async def exchange(self) -> None:
+        """Put the planned code in and answer the host."""
+        from ..code.refusal import PatchBusy, PatchRefused
 
-    def frame_taken(self, pts: int) -> None:
-        """This frame goes into the pipeline next."""
-        if self._patch is not None and self._first is None:
-            self._first = pts
+        patch, self._planned, number = self._planned, None, self._number
+        if patch is None:
+            return
+        try:
+            await patch.exchange([task.get_coro() for task in self.own_tasks])
+        except PatchRefused as refused:
+            if not isinstance(refused, PatchBusy) or not self._try_again(patch):
+                self._channel.send(PatchFailed(number, refused=str(refused)))
+            return
+        except Exception as error:  # from a new statement or the reload hook
+            self._channel.send(PatchFailed(number, report=self._report(error)))
+            return
+        self._channel.send(CodePatched(number, patch.changed, patch.empty, patch.forced))
+        self._changed()
+        try:
+            await self._start_watching(patch)
+        except Exception as error:  # from update_params
+            self.failed(error)
 
-    def output_sent(self, pts: int) -> None:
+    def _try_again(self, patch: CodePatch) -> bool:
+        """Changed code is running: most of it ends soon, and frames need not wait for that. False: it took too long."""
+        self._tries += 1
+        if self._tries > _BUSY_TRIES:
+            return False
+        self._planned = patch
+        asyncio.get_running_loop().call_later(_BUSY_STEP_S, self._ready)
+        return True
+
+    async def _start_watching(self, patch: CodePatch) -> None:
+        from ..code.observation import Observation
+
+        self._patch, self._frames, self._outputs = patch, 0, 0
+        batch = int(getattr(self._pipeline, "_batch_size", 1))
+        self._watch = Observation(patch.marks, params_kept=lambda: self.params_kept, batch=batch)
+        if patch.for_params or patch.new_defaults:
+            await self._apply_params(patch.new_defaults)
+            self._watch.count_all()
+        if not patch.marks:  # nothing of it runs on frames
+            self._prove()
+
+    def _prove(self) -> None:
+        assert self._patch is not None
+        self._watch = None
+        self._patch.settle()
+        self._channel.send(CodeProven(self._number))
+
+    def drop(self) -> None:
+        """Nobody wants the patch any more that is planned or not proven yet."""
+        self._number, self._planned, self._tries = 0, None, 0
+        if self._watch is not None:
+            self._take_back()
+
+    def _take_back(self) -> bool:
+        """Put the code before back in force; whether that worked."""
+        patch, self._patch, self._watch = self._patch, None, None
+        try:
+            if patch is not None:
+                patch.undo()
+        except Exception:
+            logging.exception("the code before could not be restored")
+            return False
+        if patch is None:
+            return False
+        patch.release()
+        self._changed()
+        if patch.new_defaults:
+            back = {name: (new, old) for name, (old, new) in patch.new_defaults.items()}
+            self._restoring = asyncio.ensure_future(self._apply_params(back))
+        return True
+
+    # ---- frames ----------------------------------------------------------------------------
+
+    def frame_taken(self) -> None:
+        """A frame goes into the pipeline next."""
+        if self._patch is not None:
+            self._frames += 1
+            if self._watch is not None:
+                self._watch.fed()
+
+    def output_sent(self) -> None:
         """A valid output has left."""
-        if self._patch is None or self._first is None or pts < self._first:
+        if self._patch is None or not self._frames:
             return
         self._outputs += 1
-        if self._outputs == PROOF_OUTPUTS:
-            self._channel.send(CodeProven(self._number))
-        if self._outputs >= PROBATION_OUTPUTS:
+        verdict = self._watch.output() if self._watch is not None else "open"
+        if verdict == "proven":
+            self._prove()
+        elif verdict == "refuted":
+            assert self._watch is not None
+            answer = CodeRefuted(self._number, self._watch.reason, self._frames)
+            self._take_back()
+            self._channel.send(answer)
+        elif self._outputs >= PROBATION_OUTPUTS and self._watch is None:
+            self._end_probation()
+
+    def _end_probation(self) -> None:
+        if self._patch is not None:
+            self._patch.release()
             self._patch = None
 
     def failed(self, error: Exception) -> bool:
-        """A frame has failed. True: that was new code, and the code before it is in force again."""
-        if self._patch is None or self._first is None:
+        """A frame failed. True: in new code, and the code before it is in force again."""
+        if self._patch is None:
             return False
-        patch, self._patch = self._patch, None
         report = output_report(error, self._pipeline)
-        try:
-            patch.undo()
-        except Exception:
-            logging.exception("the code could not be put back")
+        number = self._number
+        if not self._take_back():
             return False
-        self._channel.send(CodeUndone(self._number, report))
+        self._channel.send(CodeUndone(number, report))
         return True
 
 

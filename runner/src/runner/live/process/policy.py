@@ -63,6 +63,7 @@ class ReloadOptions:
 
     Attributes:
         keep_weights: first try to put changed code into the running process.
+        trusted: functions, as ``module:Class.method``, whose changes need no proof there.
         standby: keep a process ready that has done the third-party imports.
         standby_min_free_bytes: RAM that must stay free for a standby to be kept.
         replace: whether the old process serves until the new one is proven ("overlap"), ends first
@@ -71,6 +72,7 @@ class ReloadOptions:
     """
 
     keep_weights: bool = False
+    trusted: tuple[str, ...] = ()
     standby: bool = False
     standby_min_free_bytes: int = 1 << 30
     replace: Literal["auto", "overlap", "hand-over"] = "auto"

@@ -27,6 +27,7 @@ from .launch import ChildHandle, Wires, reap_group, spawn
 from .lines import follow_lines
 from .messages import (
     CodePatched,
+    DropPatch,
     Flushed,
     FrameSent,
     FrameTaken,
@@ -189,16 +190,22 @@ class PipelineProcess:
         return self._warmed.is_set()
 
     def load(
-        self, params: dict[str, Any], *, strict: bool = True, store: str = "", snapshot: tuple[SourceFile, ...] = ()
+        self,
+        params: dict[str, Any],
+        *,
+        strict: bool = True,
+        store: str = "",
+        snapshot: tuple[SourceFile, ...] = (),
+        patchable: bool = False,
     ) -> None:
         """Tell it to load the pipeline; `ready` waits for the outcome.
 
         Args:
             params: given to the pipeline's `initialize`.
             strict: a refused param fails the load; else it is dropped and named in `loaded`.
-            store, snapshot: see `messages.Load`.
+            store, snapshot, patchable: see `messages.Load`.
         """
-        self._channel.send(Load(self.spec.model_dump_json(), params, strict, store, snapshot))
+        self._channel.send(Load(self.spec.model_dump_json(), params, strict, store, snapshot, patchable))
 
     async def ready(self, timeout_s: float | None = None) -> Loaded:
         """Wait until the pipeline is initialized.
@@ -386,16 +393,16 @@ class PipelineProcess:
 
     # ---- code ------------------------------------------------------------------------------
 
-    async def patch(self, number: int, timeout_s: float) -> CodePatched:
+    async def patch(self, message: PatchCode, timeout_s: float) -> CodePatched:
         """Put the code that is on disk now into the running pipeline.
 
         Raises:
-            PatchRefused: that would not be sound.
+            PatchRefused: it needs a fresh process.
             LoadError: the code is wrong. Nothing has changed in either case.
             ProcessError: no answer in time, or the process has ended.
         """
-        self._patched, self._patch_number = asyncio.get_running_loop().create_future(), number
-        self._channel.send(PatchCode(number))
+        self._patched, self._patch_number = asyncio.get_running_loop().create_future(), message.number
+        self._channel.send(message)
         try:
             async with time_limit(timeout_s):
                 answer = await self._patched
@@ -408,6 +415,11 @@ class PipelineProcess:
         if answer.report is not None:
             raise LoadError(answer.report)
         raise PatchRefused(answer.refused)
+
+    def drop_patch(self) -> None:
+        """Take back new code that is not proven yet."""
+        if self.exit is None:
+            self._channel.send(DropPatch())
 
     # ---- messages --------------------------------------------------------------------------
 

@@ -14,8 +14,9 @@ from ..trickle.frame import RawFrame
 from .exit import ProcessExit
 from .memory import ProcessUse
 from .messages import Message
-from .patches import PROOF_OUTPUTS
-from .process import LoadError, PipelineProcess
+from .process import LoadError, PatchRefused, PipelineProcess
+
+PROOF_OUTPUTS = 2  # code that looks back at the frame before runs in full from the second one on
 
 
 class Stopwatch:
@@ -70,6 +71,7 @@ class LoadRequest:
         strict: a refused param fails the load; else it is dropped and named.
         saved_ago_s: how long ago the save was that asks for it; counts into its times.
         whole: in a fresh process, also where the running one could take the new code.
+        force: put it into the running process where that can be done, proven or not.
         restores: the earlier revision whose code is wanted; None for what is on disk.
     """
 
@@ -78,6 +80,7 @@ class LoadRequest:
     strict: bool = False
     saved_ago_s: float = 0.0
     whole: bool = False
+    force: bool = False
     restores: int | None = None
 
 
@@ -94,6 +97,7 @@ class Revision:
         owed: at a switch, outputs that it has not given back yet. retired: they are there.
         last_output_s, last_shown_s: presentation time of its newest output, and of the newest input that it
             was shown; -inf before the first.
+        forced: code was put into its process without proof.
         warnings: what the author should know.
         use_before: memory of the process before it.
     """
@@ -106,13 +110,14 @@ class Revision:
         self.plan = LoadPlan()
         self.before: Revision | None = None
         self.clock = Stopwatch(request.saved_ago_s)
-        self.proof: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.proof: asyncio.Future[None]
+        self.expect_proof()
         self.last_output_s = self.last_shown_s = float("-inf")
         self.warnings: list[str] = []
         self.retired = asyncio.Event()
         self.owed = 0
+        self.forced = False
         self.use_before = ProcessUse()
-        self._outputs = 0
         self._owner = owner
 
     def run_in(self, process: PipelineProcess) -> None:
@@ -123,18 +128,25 @@ class Revision:
     def take_over(self, before: Revision) -> None:
         """Its code is in the process of the revision before it."""
         self.before = before
+        self.forced = self.forced or before.forced
         before.before = None  # one step back is all there is
         self.run_in(before.process)
 
     async def load(
-        self, params: dict[str, Any], snapshot: tuple[SourceFile, ...], store: str, timeout_s: float
+        self,
+        params: dict[str, Any],
+        snapshot: tuple[SourceFile, ...],
+        store: str,
+        timeout_s: float,
+        *,
+        patchable: bool = False,
     ) -> None:
         """Have its process load the code and wait until the pipeline is initialized.
 
         Raises:
             LoadError: it did not come up.
         """
-        self.process.load(params, strict=self.request.strict, store=store, snapshot=snapshot)
+        self.process.load(params, strict=self.request.strict, store=store, snapshot=snapshot, patchable=patchable)
         loaded = await self.process.ready(timeout_s)
         for name, reason in loaded.dropped.items():
             self.warnings.append(f"parameter '{name}' is not taken over: {reason}")
@@ -158,6 +170,17 @@ class Revision:
         self.proof.exception()  # looked at: nobody may be waiting for it
         return True
 
+    def expect_proof(self) -> None:
+        """It has nothing to show yet, also where it was tried in another way before."""
+        self.proof = asyncio.get_running_loop().create_future()
+        self._outputs = 0
+
+    def refute(self, reason: str) -> None:
+        """New code in the running process did not run where it should have; it was taken back."""
+        if not self.proof.done():
+            self.proof.set_exception(PatchRefused(reason))
+            self.proof.exception()
+
     def succeeded(self, frames_lost: int, params: dict[str, Any], use: ProcessUse) -> LoadSucceeded:
         """It serves; ends the stopwatch. `use`: memory of its process now."""
         loaded = self.process.loaded
@@ -170,6 +193,7 @@ class Revision:
             plan=self.plan,
             steps=self.clock.finish(),
             total_s=self.clock.elapsed_s,
+            forced=self.forced,
             frames_lost=frames_lost,
             memory_before_bytes=self.use_before.memory_bytes,
             memory_after_bytes=use.memory_bytes,

@@ -42,6 +42,7 @@ class MainScreen(ReloadVerbs):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r", "reload", "Reload", tooltip="Load the pipeline anew now"),
         Binding("R", "reload_whole", "Fresh", tooltip="Load the pipeline anew in a fresh process"),
+        Binding("F", "reload_forced", "Force", show=False, tooltip="Put changed code in place without proof"),
         Binding("b", "go_back", "Back", tooltip="Run the good revision before the one that serves"),
         Binding("d", "differences", "Diff", tooltip="What is on disk, against what serves"),
         Binding("w", "keep_weights", "Weights", tooltip="Keep what initialize() built when code changes, or do not"),

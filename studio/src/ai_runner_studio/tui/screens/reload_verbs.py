@@ -37,7 +37,12 @@ class ReloadVerbs(Screen[None]):
     @work(group="verbs")
     async def action_reload_whole(self) -> None:
         """Load the pipeline in a fresh process, also where its code would fit into the running one."""
-        await self._asked(self.app.session.reload(whole=True), "Not reloaded")
+        await self._asked(self.app.session.reload(level="process"), "Not reloaded")
+
+    @work(group="verbs")
+    async def action_reload_forced(self) -> None:
+        """Put what is on disk into the running process without proof that it takes effect."""
+        await self._asked(self.app.session.reload("forced", level="force"), "Not reloaded")
 
     @work(group="verbs")
     async def action_go_back(self) -> None:
@@ -73,7 +78,7 @@ class ReloadVerbs(Screen[None]):
             return
         on = not self.snapshot.keep_weights
         if await self._asked(self.app.session.set_keep_weights(on), "Not changed"):
-            kept = "Weights are kept: changed code goes into the running process where that is sound."
+            kept = "Weights are kept: changed code goes into the running process where frames prove it."
             self.notify(kept if on else "Weights are not kept: every reload is a fresh process.", timeout=4)
 
     @work(group="verbs")

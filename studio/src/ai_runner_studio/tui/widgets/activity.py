@@ -84,7 +84,8 @@ def _result(load: Load) -> Content:
     parts = [f"Revision {load.revision} serves after {figures.seconds(load.total_s)}"]
     if plan.way != "start":
         parts += [plan.way, f"{figures.count(load.frames_lost, 'frame')} lost"]
-    style = "$text-warning" if load.frames_lost else "$foreground"
+    parts += ["forced, not proven"] if load.forced else []
+    style = "$text-warning" if load.frames_lost or load.forced else "$foreground"
     return Content.assemble(("✓ ", "$text-success"), (", ".join(parts), style))
 
 

@@ -67,6 +67,8 @@ def _state(snapshot: Snapshot, paused: bool) -> list[Content]:
         parts.append(Content.styled("❚❚ paused", "bold $text-warning"))
     if snapshot.serving is not None:
         parts.append(Content(f"revision {snapshot.serving}"))
+        if any(load.forced and load.revision == snapshot.serving for load in snapshot.loads):
+            parts.append(Content.styled("forced, not proven", "$text-warning"))
     return parts
 
 
