@@ -27,6 +27,7 @@ class Seen:
         at: when it was seen, `time.perf_counter`.
         number: of the test pattern's picture that it was made from, None where it cannot be read.
         colour: of a pixel in the lower left corner.
+        count: pictures that had come out by then, this one and those that nobody has seen included.
         stamps: when it crossed which boundary, see `runner.live.trickle.frame.STAMPS`.
     """
 
@@ -34,6 +35,7 @@ class Seen:
     number: int | None
     colour: Colour
     stamps: dict[str, int]
+    count: int
 
     @property
     def latency_ms(self) -> float:
@@ -65,9 +67,10 @@ class OutputLog:
 
     async def follow(self) -> None:
         """Look, for ever."""
+        tap = self._session.output_tap
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            frame = self._session.output_tap.newest()
+            frame = tap.newest()
             if frame is None:
                 continue
             if frame.is_loading_frame:
@@ -75,7 +78,7 @@ class OutputLog:
                 continue
             red, green, blue = frame.pixels[-8, 8].tolist()
             number = read_frame_number(frame.pixels)
-            self.seen.append(Seen(time.perf_counter(), number, (red, green, blue), frame.stamps))
+            self.seen.append(Seen(time.perf_counter(), number, (red, green, blue), frame.stamps, tap.count))
             self.arrived.set()
 
     async def first_of(self, colour: Colour, limit_s: float, after: int = 0) -> Seen:

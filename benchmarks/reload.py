@@ -1,6 +1,6 @@
 """How long from a save to the new code's first frame, what is lost on the way, and what would a restart cost?
 
-    python -m benchmarks.reload [--saves 20] [--restarts 5] [--count 100] [--flat 200]
+    python -m benchmarks.reload [--saves 10] [--restarts 5] [--count 10] [--flat 50]
 
 A studio session without a screen, at 30 pictures a second of 512x512. Every save gives the pipeline's pictures
 another colour in one corner; the rows with the pattern's frame number pass through unchanged, so both new code and
@@ -12,7 +12,9 @@ missing frames can be seen in what comes out. Side by side:
 - *restart*: what Livepeer's runtime does, with this project's process: end it, start it again, while frames come in.
 
 For a pipeline of numpy and cv2, and for one with 300 MB of random torch weights. Then frames are counted over
---count reloads of both kinds, and memory, files, threads and segments before and after --flat reloads.
+--count reloads in place, by overlap and by hand-over, at 30 and 60 fps, in 512x512 and 1280x720: by the numbers in the
+pictures that come out, next to what the runner reports. Last, memory, files, threads and segments before and after
+--flat reloads. 0 leaves a part out.
 """
 
 from __future__ import annotations
@@ -33,12 +35,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.observed_loss import RATIO_INPUTS
 from benchmarks.report import percentiles, publish
 
 if TYPE_CHECKING:
     from ai_runner_studio.session import Session
+    from ai_runner_studio.settings import ReplaceWay
+    from benchmarks.observed_loss import ObservedLoss
     from benchmarks.output_log import Colour, OutputLog
-    from runner.live.events import Event, LoadSucceeded, MetricsTaken
+    from runner.live.events import Event, LoadSucceeded
     from runner.live.process.process import PipelineProcess
 
 FPS = 30
@@ -52,8 +57,10 @@ import cv2
 import numpy as np
 import torch
 
+from sized import Sized
 
-def effect(frame: torch.Tensor) -> torch.Tensor:
+
+def effect(frame: torch.Tensor, params: Sized) -> torch.Tensor:
     picture = frame[0].numpy().copy()
     picture[128:-32] = cv2.blur(picture[128:-32], (5, 5))
     picture[-32:, :32] = np.array({colour}, np.float32) / 255
@@ -80,6 +87,17 @@ class effect:
         return picture
 """
 
+PARAMS = """\
+from pydantic import Field
+
+from runner.live.pipelines import BaseParams
+
+
+class Sized(BaseParams):
+    width: int = Field(default=512, ge=64)
+    height: int = Field(default=512, ge=64)
+"""
+
 PIPELINES = {"numpy, cv2": NUMPY, "torch, 300 MB": TORCH}
 
 
@@ -90,6 +108,7 @@ class Way:
     name: str
     keep_weights: bool
     standby: bool
+    replace: ReplaceWay = "auto"
 
 
 WAYS = (
@@ -97,6 +116,12 @@ WAYS = (
     Way("standby", keep_weights=False, standby=True),
     Way("cold", keep_weights=False, standby=False),
 )
+COUNTED_WAYS = (
+    Way("in place", keep_weights=True, standby=False),
+    Way("overlap", keep_weights=False, standby=True, replace="overlap"),
+    Way("hand-over", keep_weights=False, standby=True, replace="hand-over"),
+)
+COUNTED_SOURCES = ((512, 512, 30), (512, 512, 60), (1280, 720, 30), (1280, 720, 60))
 
 
 def colour_of(save: int) -> Colour:
@@ -105,6 +130,8 @@ def colour_of(save: int) -> Colour:
 
 
 def write(project: Path, source: str, colour: Colour) -> None:
+    if not (project / "sized.py").exists():
+        (project / "sized.py").write_text(PARAMS)
     (project / "effects.py").write_text(source.format(colour=colour))
 
 
@@ -154,13 +181,35 @@ class Saves:
             await asyncio.sleep(0.05)
         await asyncio.sleep(1.0)
 
-    async def counts(self) -> MetricsTaken:
-        """The stream's totals while nothing is under way: the source is held for a moment."""
-        await self.session.set_paused(True)
-        await asyncio.sleep(1.5)  # metrics come twice a second
-        metrics = self.session.snapshot.metrics
-        await self.session.set_paused(False)
-        return metrics
+    async def lose(self, times: int) -> list[ObservedLoss]:
+        """Save at random moments; what each reload has cost, as seen from outside."""
+        losses: list[ObservedLoss] = []
+        await asyncio.sleep(RATIO_INPUTS / FPS)  # the first pictures of a stream are slower
+        for _ in range(times):
+            await asyncio.sleep(random.uniform(0.7, 1.2))
+            first = self._newest_input() + 1
+            await self._save()
+            losses.append(await self._loss_since(first, losses[-1].last + 1 if losses else 0))
+        return losses
+
+    def _newest_input(self) -> int:
+        from runner.live.trickle.pattern import read_frame_number
+
+        frame = self.session.input_tap.newest()
+        number = read_frame_number(frame.pixels) if frame is not None else None
+        assert number is not None, "the input has no frame numbers"
+        return number
+
+    async def _loss_since(self, first: int, normal_from: int) -> ObservedLoss:
+        from benchmarks.observed_loss import observed_loss
+
+        while True:
+            self._outputs.arrived.clear()
+            seen = [picture for picture in self._outputs.seen if picture.number is not None]
+            loss = observed_loss(seen, first, colour_of(self._saved), normal_from)
+            if loss is not None:
+                return loss
+            await asyncio.wait_for(self._outputs.arrived.wait(), LIMIT_S)
 
     def steps_ms(self) -> dict[str, float]:
         """Step -> median of all reloads."""
@@ -179,7 +228,7 @@ class Saves:
 
 
 @asynccontextmanager
-async def saving(way: Way, source: str) -> AsyncIterator[Saves]:
+async def saving(way: Way, source: str, width: int = SIZE, height: int = SIZE, fps: int = FPS) -> AsyncIterator[Saves]:
     """A session that is up and running, and can be saved to."""
     from ai_runner_studio.session import Session
     from ai_runner_studio.settings import Settings
@@ -190,11 +239,14 @@ async def saving(way: Way, source: str) -> AsyncIterator[Saves]:
         write(project, source, colour_of(0))
         settings = Settings(
             "effects:effect",
-            input=f"pattern:{SIZE}x{SIZE}@{FPS}",
+            input=f"pattern:{width}x{height}@{fps}",
+            # Pictures of the host's own would be counted as outputs.
+            params={"width": width, "height": height, "show_reloading_frame": False},
             project=project,
             python=sys.executable,
             keep_weights=way.keep_weights,
             standby=way.standby,
+            replace=way.replace,
         )
         session = Session(settings, stream_when_ready=True)
         outputs = OutputLog(session)
@@ -224,24 +276,40 @@ def percentiles_of(took_ms: list[float]) -> dict[str, float]:
 # ---- counting ----------------------------------------------------------------------------------
 
 
-async def counted(way: Way, saves: int) -> dict[str, Any]:
-    """Frames in and out over many reloads."""
-    async with saving(way, NUMPY) as run:
-        before = await run.counts()
-        await run.run(saves)
-        after = await run.counts()
-    frames_in, frames_out = after.frames_in - before.frames_in, after.frames_out - before.frames_out
-    dropped = {name: count - before.dropped.get(name, 0) for name, count in after.dropped.items()}
-    return {
+async def counted(way: Way, source: tuple[int, int, int], saves: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A row: frames lost as seen from outside and as reported, and how long the output stood still; its details."""
+    width, height, fps = source
+    async with saving(way, NUMPY, width, height, fps) as run:
+        losses = await run.lose(saves)
+    reported = run.loads[1:]
+    gaps = [round(loss.gap_s * 1000, 1) for loss in losses]
+    reported_gaps = [round((load.output_gap_s or 0.0) * 1000, 1) for load in reported]
+    row = {
         "way": way.name,
-        "reloads": saves,
-        "frames in": frames_in,
-        "frames out": frames_out,
-        "lost": frames_in - frames_out,
-        "lost to hand-overs": sum(load.frames_lost for load in run.loads),
-        "dropped": {name: count for name, count in dropped.items() if count},
-        "done": run.ways(),
+        "source": f"{width}x{height}@{fps}",
+        "saves": saves,
+        "answered": round(statistics.mean(loss.ratio for loss in losses), 3),
+        "lost": sum(loss.frames for loss in losses),
+        "reported": sum(load.frames_lost for load in reported),
+        **gap_figures("gap", gaps),
+        **gap_figures("reported", reported_gaps),
     }
+    saves_seen = [
+        {
+            "lost": loss.frames,
+            "missing": loss.missing,
+            "reported": load.frames_lost,
+            "gap_ms": gap,
+            "reported_gap_ms": reported_gap,
+        }
+        for loss, load, gap, reported_gap in zip(losses, reported, gaps, reported_gaps, strict=True)
+    ]
+    return row, {"done": run.ways(), "failed": run.failures, "saves": saves_seen}
+
+
+def gap_figures(name: str, gaps_ms: list[float]) -> dict[str, float]:
+    found = percentiles(gaps_ms)
+    return {f"{name} p50 ms": found["p50"], f"{name} p95 ms": found["p95"], f"{name} max ms": max(gaps_ms)}
 
 
 # ---- growth ------------------------------------------------------------------------------------
@@ -350,28 +418,48 @@ async def restarted(pipeline: str, times: int) -> dict[str, Any]:
     return {"pipeline": pipeline, "way": "restart", "times": times, **percentiles_of(restarts.took_ms)}
 
 
-async def main(saves: int, restarts: int, count: int, flat: int) -> None:
+async def times(saves: int, restarts: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Rows of all ways and pipelines, and details."""
     rows: list[dict[str, Any]] = []
-    more: dict[str, Any] = {}
+    details: dict[str, Any] = {}
     for pipeline in PIPELINES:
         plain = await restarted(pipeline, restarts)
         for way in WAYS:
-            row, details = await timed(pipeline, way, saves)
+            row, details[f"{pipeline}, {way.name}"] = await timed(pipeline, way, saves)
             rows.append(row)
-            more[f"{pipeline}, {way.name}"] = details
         rows.append(plain)
         for row in rows[-len(WAYS) - 1 :]:
             row["of restart"] = round(row["p50 ms"] / plain["p50 ms"], 3)
-    counts = [await counted(way, count) for way in WAYS[:2]] if count else []
-    growth = [row for way in WAYS[:2] for row in await grown(way, flat)] if flat else []
-    publish("reload", rows, **more, frames=counts, growth=growth)
+    return rows, details
+
+
+async def counts(saves: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Rows of all ways and sources, and details."""
+    rows: list[dict[str, Any]] = []
+    details: dict[str, Any] = {}
+    for way in COUNTED_WAYS:
+        for source in COUNTED_SOURCES:
+            row, details["{}, {}x{}@{}".format(way.name, *source)] = await counted(way, source, saves)
+            rows.append(row)
+    return rows, details
+
+
+async def main(saves: int, restarts: int, count: int, flat: int) -> None:
+    if saves:
+        rows, details = await times(saves, restarts)
+        publish("reload", rows, **details)
+    if count:
+        rows, details = await counts(count)
+        publish("reload-frames", rows, **details)
+    if flat:
+        publish("reload-growth", [row for way in WAYS[:2] for row in await grown(way, flat)])
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--saves", type=int, default=20, help="default: %(default)s")
+    parser.add_argument("--saves", type=int, default=10, help="timed, for each row (%(default)s)")
     parser.add_argument("--restarts", type=int, default=5, help="default: %(default)s")
-    parser.add_argument("--count", type=int, default=100, help="reloads over which frames are counted (%(default)s)")
-    parser.add_argument("--flat", type=int, default=200, help="reloads over which growth is looked for (%(default)s)")
+    parser.add_argument("--count", type=int, default=10, help="reloads over which frames are counted (%(default)s)")
+    parser.add_argument("--flat", type=int, default=50, help="reloads over which growth is looked for (%(default)s)")
     options = parser.parse_args()
     asyncio.run(main(options.saves, options.restarts, options.count, options.flat))

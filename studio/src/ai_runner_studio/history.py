@@ -186,6 +186,7 @@ class History:
             total_s=event.total_s,
             frames_lost=event.frames_lost,
             forced=event.forced,
+            output_gap_s=event.output_gap_s,
             plan=event.plan,
             restores=event.restores,
             memory_before_bytes=event.memory_before_bytes,

@@ -27,6 +27,7 @@ class RunLoad:
     vram_after_bytes: int | None = None
     frames_lost: int = 0
     forced: bool = False
+    output_gap_s: float | None = None
     restores: int | None = None
 
 
@@ -74,4 +75,5 @@ def _succeeded(record: RunLoad, event: LoadSucceeded) -> RunLoad:
         vram_after_bytes=event.vram_after_bytes,
         frames_lost=event.frames_lost,
         forced=event.forced,
+        output_gap_s=round(event.output_gap_s, 4) if event.output_gap_s is not None else None,
     )

@@ -56,7 +56,9 @@ A load (`RunLoad`):
     steps         {step: seconds}
     total_s       seconds from the save, or the start, to the end of the load
     forced        true where code was put into the process without proof that it takes effect
-    frames_lost   output frames lost to the hand-over
+    frames_lost   input frames, from the save up to that of the new code's second output, that have no output
+                  and would have one without the reload
+    output_gap_s  longest interval between two outputs in that time, null where no stream was running
     memory_before_bytes, memory_after_bytes
                   resident memory of the pipeline process before (0 if there was none) and after the load;
                   both 0 unless it came up

@@ -32,6 +32,7 @@ class Load:
         step: the step under way while `outcome` is "loading".
         steps: finished steps with their times; total_s: from the save (or the start) to the end of the load.
         forced: code was put into its process without proof that it takes effect.
+        frames_lost, output_gap_s: see `LoadSucceeded`.
         plan: how it is, or was, done, and why so.
         restores: the earlier revision whose code it is; None for what was on disk.
         memory_before_bytes, memory_after_bytes: resident memory of the pipeline process, 0 where not known;
@@ -50,6 +51,7 @@ class Load:
     total_s: float = 0.0
     frames_lost: int = 0
     forced: bool = False
+    output_gap_s: float | None = None
     report: ErrorReport | None = None
     plan: LoadPlan = field(default_factory=LoadPlan)
     restores: int | None = None

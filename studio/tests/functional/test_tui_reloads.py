@@ -62,10 +62,15 @@ class TestList:
                     "memory 401 → 412 MB",
                     "initialize 0.21 s",
                 ),
-                3: ("code, weights kept", "ready in 62 ms"),
+                3: ("code, weights kept", "ready in 62 ms", "0 frames lost  output gap 37 ms"),
                 4: ("failed after 18 ms", "SyntaxError: '(' was never closed"),
                 5: ("given up for a newer save", "part_0.py, part_1.py, part_2.py and 11 more saved"),
-                6: ("hand-over", "no room for two: needs 9.1 GB of GPU memory, 4.0 GB free", "84 frames lost"),
+                6: (
+                    "hand-over",
+                    "no room for two: needs 9.1 GB of GPU memory, 4.0 GB free",
+                    "84 frames lost",
+                    "output gap 7.2 s",
+                ),
                 8: ("runs, ready in 0.41 s", "back to revision 3", "process, from standby"),
             }.items():
                 for part in parts:

@@ -61,8 +61,9 @@ def latest(snapshot: Snapshot) -> Load:
 
 class TestCounts:
     def test_frames_lost_to_a_reload_are_kept(self) -> None:
-        _, succeeded = good(2, frames_lost=4)
-        assert latest(told(*good(1), succeeded)).frames_lost == 4
+        _, succeeded = good(2, frames_lost=4, output_gap_s=0.2)
+        load = latest(told(*good(1), succeeded))
+        assert (load.frames_lost, load.output_gap_s) == (4, 0.2)
 
     def test_an_error_of_the_frame_loop_is_cleared_once_frames_come_without_it(self) -> None:
         history = History()

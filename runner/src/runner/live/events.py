@@ -115,7 +115,10 @@ class LoadSucceeded:
     """Revision `revision` serves now.
 
     Attributes:
-        frames_lost: output frames lost to the hand-over.
+        frames_lost: inputs, from the save up to that of the new code's second output, that have no output and would
+            have one without the reload; whatever the reason. Where inputs without an output are normal, compared
+            with the latest before the save.
+        output_gap_s: longest interval between two outputs in that time; None where no stream was running.
         memory_before_bytes, memory_after_bytes: resident memory of the pipeline process before (0 if there
             was none) and after; vram_*: its GPU memory, None without a GPU.
         sources: source file (absolute path) -> digest of what was loaded, by which a snapshot store finds it.
@@ -130,6 +133,7 @@ class LoadSucceeded:
     total_s: float = 0.0
     forced: bool = False
     frames_lost: int = 0
+    output_gap_s: float | None = None
     plan: LoadPlan = field(default_factory=LoadPlan)
     memory_before_bytes: int = 0
     memory_after_bytes: int = 0

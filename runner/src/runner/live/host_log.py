@@ -30,7 +30,7 @@ def log_event(event: Event) -> None:
         case LogWritten(level=level, source=source, message=message):
             logging.getLogger(f"pipeline.{source}").log(getattr(logging, level, logging.INFO), "%s", message)
         case LoadSucceeded(revision=revision, total_s=total_s, device=device):
-            logger.info("load %d serves on %s after %.1f s", revision, device, total_s)
+            logger.info("load %d serves on %s after %.1f s%s", revision, device, total_s, _loss(event))
         case LoadFailed(report=report):
             logger.error("the pipeline could not be loaded: %s%s", report.headline, _below(report))
         case PipelineFailed(report=report, count=count):
@@ -49,6 +49,13 @@ def log_event(event: Event) -> None:
         case StreamEnded(error=error, frames_in=frames_in, frames_out=frames_out):
             why = f": {error}" if error else ""
             logger.info("stream is over, %d frames in, %d out%s", frames_in, frames_out, why)
+
+
+def _loss(event: LoadSucceeded) -> str:
+    """Frames and time that a reload has cost; nothing where no stream was running."""
+    if event.output_gap_s is None:
+        return ""
+    return f"; {event.frames_lost} frames lost, output gap {event.output_gap_s * 1000:.0f} ms"
 
 
 def _below(report: ErrorReport) -> str:

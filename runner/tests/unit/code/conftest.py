@@ -65,16 +65,17 @@ class Live:
     def observe(self, patch: CodePatch, frame: Callable[[], object], *, params_kept: bool = True) -> str:
         """Run frames until the patch is proven or refuted; the reason, or "" if it is proven."""
         watch = Observation(patch.marks, params_kept=lambda: params_kept)
-        verdict = "proven" if not patch.marks else "open"
+        verdict, pts = "proven" if not patch.marks else "open", 0
         while verdict == "open":
-            watch.fed()
+            pts += 1
+            watch.fed(pts)
             try:
                 frame()
             except Exception:
                 patch.undo()
                 patch.release()
                 raise
-            verdict = watch.output()
+            verdict = watch.output(pts)
         if verdict == "refuted":
             patch.undo()
         else:

@@ -7,11 +7,15 @@ from runner.live.trickle.frame import RawFrame
 
 
 class Tap:
-    """One side of the pipeline, input or output. Empty until `open` names a ring."""
+    """One side of the pipeline, input or output. Empty until `open` names a ring.
+
+    Attributes:
+        count: pictures written up to the one that `newest` returned last, those that no call has returned included.
+    """
 
     def __init__(self) -> None:
         self._ring: FrameRing | None = None
-        self._seen = 0
+        self.count = 0
 
     def open(self, ring: str) -> None:
         """Read from that ring from now on; one that is gone already leaves the tap empty."""
@@ -23,16 +27,16 @@ class Tap:
 
     def newest(self) -> RawFrame | None:
         """The newest picture (a copy), if there is one that an earlier call has not returned; cheap if not."""
-        if self._ring is None or self._ring.newest == self._seen:
+        if self._ring is None or self._ring.newest == self.count:
             return None
-        found = self._ring.tap(self._seen)
+        found = self._ring.tap(self.count)
         if found is None:
             return None
-        self._seen, frame = found
+        self.count, frame = found
         return frame
 
     def close(self) -> None:
         """Let go of the memory. Safe to call twice."""
         if self._ring is not None:
             self._ring.close()
-        self._ring, self._seen = None, 0
+        self._ring, self.count = None, 0

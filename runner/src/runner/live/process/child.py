@@ -258,8 +258,8 @@ class PipelineChild:
                 self._frames.put_nowait(message)
             case PatchCode():
                 self._patches.plan(message)
-            case DropPatch():
-                self._patches.drop()
+            case DropPatch(number):
+                self._patches.drop(number)
             case FrameTaken(ring, slot):
                 self._output.free(ring, slot)
             case RingOpened(number, name):
@@ -411,7 +411,7 @@ class PipelineChild:
 
     async def _put_once(self, message: FrameSent) -> None:
         frame = self._take_frame(message)
-        self._patches.frame_taken()
+        self._patches.frame_taken(frame.timestamp)
         await self._pipeline.put_video_frame(frame, message.request_id)
 
     async def _put_again(self, message: FrameSent) -> None:
@@ -457,7 +457,7 @@ class PipelineChild:
             try:
                 output = await self._pipeline.get_processed_video_frame()
                 await self._send_output(output)
-                self._patches.output_sent()
+                self._patches.output_sent(output.timestamp)
             except Exception as error:
                 if self._patches.failed(error):
                     continue

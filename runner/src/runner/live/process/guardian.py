@@ -480,6 +480,7 @@ class ProcessGuardian:
     def pause(self, paused: bool) -> None:
         """The source is held, or goes on: that no frames come is nobody's fault meanwhile."""
         self.board.paused = paused
+        self.board.losses.interrupt()
         self.health.stream_began()
 
     def status(self) -> PipelineStatus:

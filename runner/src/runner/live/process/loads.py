@@ -41,6 +41,7 @@ RETIRE_GRACE_S = 1.0  # for what the old process had taken at a switch
 PATCH_ANSWER_S = 5.0  # for the pipeline to come round to taking new code
 PATCH_PROOF_S = 5.0  # from one frame of it to the next; after that it hangs
 _PROOF_LOOK_S = 0.05
+COUNT_LIMIT_S = 5.0  # for the second output of new code that serves; after that what is known of the loss is reported
 
 
 class LoadsOwner(RevisionOwner, Protocol):
@@ -103,9 +104,10 @@ class Loads:
         self._emit = emit
         self._verbose = verbose
         self._task: asyncio.Task[None] | None = None
-        self._ending: asyncio.Task[int] | None = None  # of an old process; never given up half-way
+        self._ending: asyncio.Task[None] | None = None  # of an old process; never given up half-way
         self._tasks: set[asyncio.Task[Any]] = set()
         self._processes: list[PipelineProcess] = []
+        self._unreported: Revision | None = None  # serves, and its loss is still being counted
 
     @property
     def processes(self) -> list[PipelineProcess]:
@@ -119,6 +121,8 @@ class Loads:
         self.count += 1
         self.error = None
         revision = Revision(self.count, request, self._owner)
+        revision.loss = self._board.losses.start(revision.clock.started_at)
+        self._report()
         previous, self._task = self._task, None
         self._task = self._spawn(self._load(revision, previous))
 
@@ -185,6 +189,8 @@ class Loads:
         self.error = report
         self._abandon(revision)
         serving = self._board.serving
+        if serving is not None:
+            self._board.losses.close(revision.loss)
         self._owner.on_load_failed(revision, report)
         self._emit(revision.failed(report, serving.number if serving else None))
         self.changed.set()
@@ -290,7 +296,7 @@ class Loads:
             settled = True
         finally:
             if not settled:  # also where a newer save cancels this one
-                serving.process.drop_patch()
+                serving.process.drop_patch(revision.number)
 
     def _completed_patch(self, revision: Revision, serving: Revision) -> None:
         if serving.process.exit is not None or self._board.serving is not serving:
@@ -302,7 +308,7 @@ class Loads:
         self.snapshots.keep(revision.number, revision.process.snapshot)
         self._owner.on_serving(revision)
         self.changed.set()
-        self._emit(revision.succeeded(0, self._owner.params, self._use(revision.process)))
+        self._count_loss(revision)
 
     def sources_seen(self, serving: Revision) -> None:
         """The serving process has imported more, on a frame perhaps: that belongs to what its revision is made of."""
@@ -318,17 +324,22 @@ class Loads:
 
     def proven(self, number: int) -> None:
         """The code that was put into the process was seen to run on its first frames."""
-        if self.current is not None and self.current.number == number:
-            self.current.prove()
+        for revision in (self.current, self._unreported):
+            if revision is not None and revision.number == number:
+                if self._board.serving is not None:
+                    self._board.losses.end(revision.loss, self._board.serving.last_output_s)
+                revision.prove()
 
     def process_ended(self, serving: Revision, exit: ProcessExit) -> None:
         """It may have been taking new code just then."""
+        self._report()
         current = self.current
         if current is not None and current is not serving and current.plan.way == "in place":
             current.disprove(exit_report(exit))
 
     def undone(self, number: int, report: ErrorReport) -> bool:
         """The process has taken new code back at an exception; whether that was told as a failed load."""
+        self._report()
         current, serving = self.current, self._board.serving
         if current is not None and current.number == number:
             return current.disprove(report)
@@ -351,10 +362,9 @@ class Loads:
         """
         old = self._board.serving
         plan = self._way(revision, old)
-        lost = 0
         if old is not None and plan.way == "hand-over":
             self._plan(revision, plan)
-            lost = await self._make_room(revision, old)
+            await self._make_room(revision, old)
         if revision.request.whole:
             self._standby.forget()  # asked for when a dependency was installed, say
         taken = await self._standby.take()
@@ -366,7 +376,7 @@ class Loads:
         params = dict(self._owner.params)
         patchable = self.options != PLAIN_RELOADS
         await revision.load(params, snapshot, self.snapshots.folder, self._policy.load_timeout_s, patchable=patchable)
-        await self._hand_over(revision, lost)
+        await self._hand_over(revision)
 
     def _way(self, revision: Revision, old: Revision | None) -> LoadPlan:
         """Overlap or hand-over, by what is free."""
@@ -398,25 +408,20 @@ class Loads:
         self._board.candidate = revision
         self._emit(LoadStepped(revision=revision.number, step="start process", pid=process.pid))
 
-    async def _make_room(self, revision: Revision, old: Revision) -> int:
-        """End the old process, and see its memory come back; how many outputs that it owed are lost."""
+    async def _make_room(self, revision: Revision, old: Revision) -> None:
+        """End the old process, and see its memory come back."""
         gpus = self._gauge.gpus(old.process.pid, old.process.vram_reserved)
         self._board.vacate()
         self._owner.on_loading()
         self._enter(revision, "stop old")
         self._ending = self._spawn(self._retire(old))
-        lost = await asyncio.shield(self._ending)
+        await asyncio.shield(self._ending)
         self._enter(revision, "memory back")
         if not await wait_returned(self._gauge, gpus):
             revision.warnings.append("the old process has ended, but not all of its GPU memory was seen to come back")
-        return int(lost)
 
-    async def _hand_over(self, revision: Revision, lost: int) -> None:
-        """Make a loaded revision the serving one; the one before goes on until this one is proven.
-
-        Args:
-            lost: outputs lost on the way here.
-        """
+    async def _hand_over(self, revision: Revision) -> None:
+        """Make a loaded revision the serving one; the one before goes on until this one is proven."""
         if self._board.request_id is not None:
             revision.process.open_stream(self._board.request_id)
         # Without a frame to show it, or where every frame counts, ready is all there is to know.
@@ -425,7 +430,6 @@ class Loads:
             self._enter(revision, "first frame")
             if self._board.serving is not None:
                 await self._prove(revision)
-        missed = self._board.missed
         old = self._board.switch(revision)
         self._begin_serving(revision)
         try:
@@ -434,7 +438,7 @@ class Loads:
         finally:
             # Has begun to serve, so it is completed in any case, also when a newer save cancels this load.
             if self._board.serving is revision:
-                self._ending = self._spawn(self._complete(revision, old, lost + missed))
+                self._ending = self._spawn(self._complete(revision, old))
         if self._ending is not None:
             await asyncio.shield(self._ending)
 
@@ -444,13 +448,13 @@ class Loads:
         self._owner.on_serving(revision)
         self.changed.set()
 
-    async def _complete(self, revision: Revision, old: Revision | None, lost: int) -> int:
+    async def _complete(self, revision: Revision, old: Revision | None) -> None:
         """It serves: end the one before, and tell."""
         revision.clock.enter("stop old" if old else "")
-        lost += await self._retire(old) if old is not None else 0
-        self._emit(revision.succeeded(lost, self._owner.params, self._use(revision.process)))
+        if old is not None:
+            await self._retire(old)
+        self._count_loss(revision)
         self._board.show_again()
-        return lost
 
     async def _prove(self, revision: Revision) -> None:
         """Show it frames until it has put out what proves it.
@@ -485,23 +489,46 @@ class Loads:
             if self._board.serving is not revision:
                 raise
 
-    async def _retire(self, old: Revision) -> int:
-        """Wait for what the old process still owes, then end it; how many frames it never gave back.
+    async def _retire(self, old: Revision) -> None:
+        """Wait for what the old process still owes, then end it.
 
         Once it has answered its last input it owes nothing: what it left out before, it left out for good
         (a pipeline may give fewer outputs than it gets inputs).
         """
-        lost = 0
-        try:
-            if self._board.request_id is not None and old.last_output_s < self._board.outputs.boundary_s:
+        if self._board.request_id is not None and old.last_output_s < self._board.outputs.boundary_s:
+            with contextlib.suppress(asyncio.TimeoutError):
                 async with time_limit(RETIRE_GRACE_S):
                     await old.retired.wait()
-        except asyncio.TimeoutError:
-            lost = max(0, old.owed)
         self._board.outputs.switched()
         with contextlib.suppress(ProcessError):
             await old.process.stop()
-        return lost
+
+    # ---- the report of a load that succeeded -----------------------------------------------
+
+    def _count_loss(self, revision: Revision) -> None:
+        """Report a revision that serves, as soon as its second output shows the loss; at once if no output can."""
+        revision.clock.finish()
+        revision.loss.switched = True
+        self._unreported = revision
+        flowing = self._board.inputs.fps > 0 and not self._board.paused
+        if flowing and revision.loss.counts and not revision.loss.done.is_set():
+            self._spawn(self._report_counted(revision))
+        else:
+            self._report()
+
+    async def _report_counted(self, revision: Revision) -> None:
+        with contextlib.suppress(asyncio.TimeoutError):
+            async with time_limit(COUNT_LIMIT_S):
+                await revision.loss.done.wait()
+        if self._unreported is revision:
+            self._report()
+
+    def _report(self) -> None:
+        """Emit the success that waits for its loss to be known, if there is one."""
+        revision, self._unreported = self._unreported, None
+        if revision is not None:
+            self._board.losses.close(revision.loss)
+            self._emit(revision.succeeded(self._owner.params, self._use(revision.process)))
 
     def _use(self, process: PipelineProcess) -> ProcessUse:
         return measure_use(self._gauge, process.pid, process.vram_reserved)

@@ -116,7 +116,9 @@ class PatchCode:
 
 @dataclass(frozen=True, slots=True)
 class DropPatch:
-    """Take back a patch that is not proven yet; not answered."""
+    """Take back this patch, or do not put it in; not answered."""
+
+    number: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..trickle.frame import RawFrame
@@ -59,7 +60,9 @@ class Outputs:
         boundary_s: presentation time of the last input that is the retiring revision's to answer.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_output: Callable[[RawFrame], None] = lambda _: None) -> None:
+        """`on_output`: gets every output as it is fetched; keeps nothing of it."""
+        self._on_output = on_output
         self.rate = FrameRate()
         self.retiring: Revision | None = None
         self.boundary_s = float("-inf")
@@ -110,7 +113,6 @@ class Outputs:
         if frame.time_s > self.boundary_s:
             frame.release()
             return
-        revision.owed -= 1
         self.put(frame)
 
     def put(self, frame: RawFrame) -> None:
@@ -136,7 +138,9 @@ class Outputs:
         while not self._waiting:
             self._there.clear()
             await self._there.wait()
-        return self._waiting.popleft()
+        frame = self._waiting.popleft()
+        self._on_output(frame)
+        return frame
 
     @property
     def waiting(self) -> int:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PROBATION_OUTPUTS = 30  # until then an exception takes the new code back
 # Changed code that runs at the exchange gets half a second to end; frames go on meanwhile.
+_QUEUED_IDLE = 2  # of a pipeline that is not a transform, and may have a queue of its own
 _BUSY_TRIES = 100
 _BUSY_STEP_S = 0.005
 
@@ -69,7 +70,9 @@ class Patches:
 
     def plan(self, message: PatchCode) -> None:
         """Start to find out what to do about the code that is on disk, on a thread of its own."""
-        self.drop()
+        self._forget_plan()
+        if self._watch is not None:  # not proven: the new plan starts from the code before it
+            self._take_back()
         self._end_probation()
         self._number = message.number
         loop = asyncio.get_running_loop()
@@ -149,13 +152,17 @@ class Patches:
         from ..code.observation import Observation
 
         self._patch, self._frames, self._outputs = patch, 0, 0
-        batch = int(getattr(self._pipeline, "_batch_size", 1))
-        self._watch = Observation(patch.marks, params_kept=lambda: self.params_kept, batch=batch)
+        self._watch = Observation(patch.marks, params_kept=lambda: self.params_kept, idle=self._idle_limit())
         if patch.for_params or patch.new_defaults:
             await self._apply_params(patch.new_defaults)
             self._watch.count_all()
         if not patch.marks:  # nothing of it runs on frames
             self._prove()
+
+    def _idle_limit(self) -> int:
+        """Outputs in a row before which the pipeline may have done nothing: see `Observation`."""
+        batch = getattr(self._pipeline, "_batch_size", None)
+        return _QUEUED_IDLE if batch is None else int(batch) - 1
 
     def _prove(self) -> None:
         assert self._patch is not None
@@ -163,22 +170,25 @@ class Patches:
         self._patch.settle()
         self._channel.send(CodeProven(self._number))
 
-    def drop(self) -> None:
-        """Nobody wants the patch any more that is planned or not proven yet."""
+    def drop(self, number: int) -> None:
+        """The host has given up this patch. It may be in force and proven by now, and goes all the same."""
+        if number != self._number:
+            return
+        self._forget_plan()
+        self._take_back()
+
+    def _forget_plan(self) -> None:
         self._number, self._planned, self._tries = 0, None, 0
-        if self._watch is not None:
-            self._take_back()
 
     def _take_back(self) -> bool:
         """Put the code before back in force; whether that worked."""
         patch, self._patch, self._watch = self._patch, None, None
+        if patch is None:
+            return False
         try:
-            if patch is not None:
-                patch.undo()
+            patch.undo()
         except Exception:
             logging.exception("the code before could not be restored")
-            return False
-        if patch is None:
             return False
         patch.release()
         self._changed()
@@ -189,19 +199,19 @@ class Patches:
 
     # ---- frames ----------------------------------------------------------------------------
 
-    def frame_taken(self) -> None:
+    def frame_taken(self, pts: int) -> None:
         """A frame goes into the pipeline next."""
         if self._patch is not None:
             self._frames += 1
             if self._watch is not None:
-                self._watch.fed()
+                self._watch.fed(pts)
 
-    def output_sent(self) -> None:
+    def output_sent(self, pts: int) -> None:
         """A valid output has left."""
         if self._patch is None or not self._frames:
             return
         self._outputs += 1
-        verdict = self._watch.output() if self._watch is not None else "open"
+        verdict = self._watch.output(pts) if self._watch is not None else "open"
         if verdict == "proven":
             self._prove()
         elif verdict == "refuted":

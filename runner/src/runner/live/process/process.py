@@ -416,10 +416,10 @@ class PipelineProcess:
             raise LoadError(answer.report)
         raise PatchRefused(answer.refused)
 
-    def drop_patch(self) -> None:
-        """Take back new code that is not proven yet."""
+    def drop_patch(self, number: int) -> None:
+        """Take back new code that nobody waits for any more."""
         if self.exit is None:
-            self._channel.send(DropPatch())
+            self._channel.send(DropPatch(number))
 
     # ---- messages --------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from ..events import LoadFailed, LoadPlan, LoadSucceeded, ProcessExited, Step
 from ..report import ErrorReport
 from ..trickle.frame import RawFrame
 from .exit import ProcessExit
+from .loss_counter import LossWindow
 from .memory import ProcessUse
 from .messages import Message
 from .process import LoadError, PatchRefused, PipelineProcess
@@ -28,6 +29,7 @@ class Stopwatch:
         self._step = "notice the save" if already_s else ""
         self._step_at = self.started_at
         self._steps: list[Step] = []
+        self._finished_at: float | None = None
 
     def enter(self, name: str) -> None:
         """The step before ends and this one begins."""
@@ -37,13 +39,14 @@ class Stopwatch:
         self._step, self._step_at = name, now
 
     def finish(self) -> tuple[Step, ...]:
-        """End the step under way; all of them."""
+        """Stop, and end the step under way; all of them. Again: the same."""
         self.enter("")
+        self._finished_at = self._finished_at or self._step_at
         return tuple(self._steps)
 
     @property
     def elapsed_s(self) -> float:
-        return time.monotonic() - self.started_at
+        return (self._finished_at or time.monotonic()) - self.started_at
 
 
 def exit_report(exit: ProcessExit) -> ErrorReport:
@@ -94,11 +97,12 @@ class Revision:
         process: its process; set by `run_in`.
         before: the revision whose process it has taken over, when new code was put into that.
         proof: done when it has put out `PROOF_OUTPUTS` valid frames; fails when it fails before that.
-        owed: at a switch, outputs that it has not given back yet. retired: they are there.
+        retired: after a switch, set once it has given back all outputs that it owed.
         last_output_s, last_shown_s: presentation time of its newest output, and of the newest input that it
             was shown; -inf before the first.
         forced: code was put into its process without proof.
         warnings: what the author should know.
+        loss: counts the frames that it costs.
         use_before: memory of the process before it.
     """
 
@@ -114,8 +118,8 @@ class Revision:
         self.expect_proof()
         self.last_output_s = self.last_shown_s = float("-inf")
         self.warnings: list[str] = []
+        self.loss = LossWindow()
         self.retired = asyncio.Event()
-        self.owed = 0
         self.forced = False
         self.use_before = ProcessUse()
         self._owner = owner
@@ -181,9 +185,9 @@ class Revision:
             self.proof.set_exception(PatchRefused(reason))
             self.proof.exception()
 
-    def succeeded(self, frames_lost: int, params: dict[str, Any], use: ProcessUse) -> LoadSucceeded:
+    def succeeded(self, params: dict[str, Any], use: ProcessUse) -> LoadSucceeded:
         """It serves; ends the stopwatch. `use`: memory of its process now."""
-        loaded = self.process.loaded
+        loaded, loss = self.process.loaded, self.loss.result()
         assert loaded is not None
         return LoadSucceeded(
             revision=self.number,
@@ -194,7 +198,8 @@ class Revision:
             steps=self.clock.finish(),
             total_s=self.clock.elapsed_s,
             forced=self.forced,
-            frames_lost=frames_lost,
+            frames_lost=loss.frames,
+            output_gap_s=loss.gap_s,
             memory_before_bytes=self.use_before.memory_bytes,
             memory_after_bytes=use.memory_bytes,
             vram_before_bytes=self.use_before.vram_bytes,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter, deque
 
 from ..trickle.frame import RawFrame
+from .loss_counter import LossCounter
 from .outputs import FrameRate, Outputs
 from .revision import Revision
 
@@ -23,25 +25,24 @@ class Switchboard:
         candidate: one that is being loaded; it is shown the inputs too once its pipeline is ready.
         outputs: what comes out, whichever process it is from.
         inputs: rate and count of this stream's video frames.
+        losses: counts the frames that a reload loses.
         request_id: of the stream, None between streams. lossless: every frame of it counts.
         paused: the source is held.
         reloading: the serving pipeline reloads itself for its params and takes no frames.
         last_input_s: presentation time of the newest input, -inf before the first.
-        missed: inputs that came since anything served, while something had before.
     """
 
     def __init__(self) -> None:
         self.serving: Revision | None = None
         self.candidate: Revision | None = None
-        self.outputs = Outputs()
+        self.losses = LossCounter()
+        self.outputs = Outputs(self.losses.add_output)
         self.inputs = FrameRate()
         self.request_id: str | None = None
         self.lossless = False
         self.paused = False
         self.reloading = False
         self.last_input_s = float("-inf")
-        self.missed = 0
-        self._served = False  # anything, at any time
         self._recent: deque[RawFrame] = deque(maxlen=RECENT_INPUTS)
         self._dropped: Counter[str] = Counter()  # inputs of this stream that did not reach a pipeline
 
@@ -52,8 +53,9 @@ class Switchboard:
         self.request_id, self.lossless = request_id, lossless
         self.last_input_s = float("-inf")
         self._recent.clear()
-        self.inputs, self._dropped, self.missed = FrameRate(), Counter(), 0
+        self.inputs, self._dropped = FrameRate(), Counter()
         self.outputs.begin(lossless=lossless)
+        self.losses.reset()
         for revision in (self.serving, self.candidate):
             if revision is not None and revision.process.loaded is not None:
                 revision.last_output_s = float("-inf")
@@ -65,6 +67,7 @@ class Switchboard:
         self.request_id, self.lossless = None, False
         self._recent.clear()
         self.outputs.clear()
+        self.losses.reset()
         if self.serving is not None:
             self.serving.process.open_stream("")
 
@@ -74,6 +77,7 @@ class Switchboard:
         """Give a frame to the pipeline, newest-frame policy. False while none serves (the frame is dropped)."""
         assert self.request_id is not None, "no stream is open"
         self.inputs.tick()
+        self.losses.add_input(frame)
         self.last_input_s = frame.time_s
         self._recent.append(frame)
         for beside in (self.candidate, self.outputs.retiring):
@@ -82,7 +86,6 @@ class Switchboard:
                 self._show(beside, frame)
         if self.serving is None or self.reloading:
             self._dropped["loading"] += 1
-            self.missed += self.serving is None and self._served
             return False
         self.serving.process.offer(frame, self.request_id)
         return True
@@ -97,6 +100,7 @@ class Switchboard:
         assert self.serving is not None, "no pipeline serves"
         await self.serving.process.send(frame, self.request_id)
         self.inputs.tick()
+        self.losses.add_input(frame)
         self.last_input_s = frame.time_s
 
     def take_output(self, revision: Revision, frame: RawFrame, request_id: str) -> None:
@@ -152,10 +156,10 @@ class Switchboard:
         old, self.serving = self.serving, revision
         self.candidate = None
         self.reloading = False
-        self.missed, self._served = 0, True
         self.outputs.switch(revision, old, self.last_input_s)
+        self.losses.switch(revision.loss)
         revision.process.dropped.clear()  # what it missed of the frames it was only shown
-        self._count_owed(old)
+        self._keep_drops(old)
         return old
 
     def rename(self, revision: Revision) -> None:
@@ -169,18 +173,17 @@ class Switchboard:
         """Nothing gets inputs from now on; who did, and may still owe outputs."""
         old, self.serving = self.serving, None
         self.outputs.switch(None, old, self.last_input_s)
-        self._count_owed(old)
+        self._keep_drops(old)
         return old
 
-    def _count_owed(self, old: Revision | None) -> None:
-        if old is None:
-            return
-        self._dropped += old.process.dropped
-        old.process.dropped.clear()
-        old.owed = old.process.frames_sent - old.process.frames_received + old.process.waiting
+    def _keep_drops(self, old: Revision | None) -> None:
+        if old is not None:
+            self._dropped += old.process.dropped
+            old.process.dropped.clear()
 
     def lose(self) -> None:
         """The serving process has ended by itself."""
         if self.serving is not None:
             self._dropped += self.serving.process.dropped
+            self.losses.start(time.monotonic())  # for the load that will follow
         self.serving = None

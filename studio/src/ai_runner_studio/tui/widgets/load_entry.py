@@ -79,6 +79,8 @@ class LoadEntry:
         if load.outcome in ("serving", "replaced") and load.plan.way != "start":
             style = "$text-warning" if load.frames_lost else _FAINT
             parts.append(Content.styled(f"{figures.count(load.frames_lost, 'frame')} lost", style))
+        if load.output_gap_s is not None:
+            parts.append(Content.assemble(("output gap ", _FAINT), figures.seconds(load.output_gap_s)))
         memory = {
             "memory": wording.change(load.memory_before_bytes, load.memory_after_bytes),
             "vram": wording.change(load.vram_before_bytes, load.vram_after_bytes),
