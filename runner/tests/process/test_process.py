@@ -17,6 +17,7 @@ import pytest
 from runner.errors import ParamsError, ProcessError
 from runner.live.pipelines import PipelineSpec, builtin_pipeline_spec
 from runner.live.process.exit import ProcessExit
+from runner.live.process.flow_control import OUTPUTS_HELD, WINDOW
 from runner.live.process.messages import FrameFailed, LogLine, Message, OutputWarned, ParamsApplied, ParamsReloaded
 from runner.live.process.process import LoadError, PipelineProcess
 from runner.live.trickle import RawFrame
@@ -195,9 +196,9 @@ class TestFrames:
                     await child.process.send(raw_frame(seq), "r1")
 
             sending = asyncio.create_task(send_all())
-            await child.until(lambda: len(child.frames) >= 3)
+            await child.until(lambda: len(child.frames) >= OUTPUTS_HELD)
             await asyncio.sleep(0.3)
-            assert len(child.frames) <= 4
+            assert child.process.frames_sent <= WINDOW + OUTPUTS_HELD
             child.hold = False
             for frame, _, _ in list(child.frames):
                 frame.release()

@@ -128,6 +128,25 @@ class Peer:
         self._end.close()
 
 
+class TestOutputsThatWait:
+    @pytest.mark.parametrize(("waiting", "state"), [(0, PipelineState.ERROR), (1, PipelineState.DEGRADED_INPUT)])
+    async def test_a_pipeline_is_not_blamed_for_a_sink_that_is_behind(
+        self, start: Start, waiting: int, state: PipelineState
+    ) -> None:
+        run = start(STUDIO)
+        serving = run.guardian.serving
+        assert serving is not None
+        run.guardian.open_stream("s1")
+        serving.process.heartbeat_at = time.monotonic()
+        for seq in range(waiting):
+            run.output(serving, seq)
+        run.guardian.health._loaded_at = run.guardian.health._stream_at = time.monotonic() - 60
+        run.board.inputs.tick()
+        run.board.outputs.rate.last = time.monotonic() - 20
+        run.guardian._tick()
+        assert run.guardian.state is state
+
+
 class TestOffline:
     @pytest.mark.parametrize("policy", [PRODUCTION, STUDIO])
     async def test_the_initial_params_come_back_in_production_only(self, start: Start, policy: RestartPolicy) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runner.live.process.outputs import OUTPUTS_WAITING, Outputs
+from runner.live.process.outputs import Outputs
 from runner.live.trickle import RawFrame
 
 from ..conftest import raw_frame
@@ -30,7 +30,7 @@ def frames() -> Frames:
 @pytest.fixture
 def outputs() -> Outputs:
     outputs = Outputs()
-    outputs.begin(lossless=False)
+    outputs.begin()
     return outputs
 
 
@@ -39,23 +39,7 @@ async def take_all(outputs: Outputs) -> list[int]:
 
 
 class TestSlowSink:
-    async def test_the_oldest_are_dropped_and_counted(self, outputs: Outputs, frames: Frames) -> None:
-        for seq in range(OUTPUTS_WAITING + 2):
-            outputs.put(frames(seq))
-        assert outputs.dropped == {"sink": 2}
-        assert frames.released == [0, 1]
-        assert await take_all(outputs) == [2, 3, 4]
-        assert frames.released == [0, 1]  # the others are the sink's to release
-        assert outputs.rate.count == 5
-
-    async def test_none_is_dropped_while_there_is_room(self, outputs: Outputs, frames: Frames) -> None:
-        for seq in range(OUTPUTS_WAITING):
-            outputs.put(frames(seq))
-        assert (outputs.dropped, frames.released) == ({}, [])
-        assert await take_all(outputs) == [0, 1, 2]
-
-    async def test_none_is_dropped_in_a_lossless_stream(self, outputs: Outputs, frames: Frames) -> None:
-        outputs.begin(lossless=True)
+    async def test_finished_frames_wait_for_it(self, outputs: Outputs, frames: Frames) -> None:
         for seq in range(20):
             outputs.put(frames(seq))
         assert (outputs.dropped, frames.released) == ({}, [])
@@ -84,7 +68,7 @@ class TestStreams:
     ) -> None:
         for seq in (3, 2, 4):
             outputs.put(frames(seq))
-        outputs.begin(lossless=False)
+        outputs.begin()
         assert sorted(frames.released) == [2, 3, 4]
         assert (outputs.dropped, outputs.rate.count, outputs.waiting) == ({}, 0, 0)
         outputs.put(frames(0))

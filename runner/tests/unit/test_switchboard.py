@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from runner.live.process.exit import ProcessExit
-from runner.live.process.messages import FrameFailed
+from runner.live.process.messages import FrameFailed, Loaded
 from runner.live.process.revision import Revision
 from runner.live.report import ErrorReport
 
@@ -130,6 +130,16 @@ class TestSwitch:
         assert await run.passed_on() == [3, 4]
         assert run.released == [2, 3]
         assert run.board.drops() == {"superseded": 2}
+
+    async def test_the_new_revision_starts_from_what_the_old_one_has_learned(
+        self, run: GuardianRun, serving: Revision
+    ) -> None:
+        serving.process._flow.window = 8
+        new = run.revision(2)
+        run.board.candidate = new
+        new.process.loaded = Loaded({}, {}, {}, "cpu", show_reloading_frame=True, output_width=4, output_height=4)
+        run.board.offer(raw_frame(0, 4, 4))
+        assert new.process.window == 8
 
     async def test_frames_that_it_was_only_shown_are_no_drops_of_the_new_revision(
         self, run: GuardianRun, serving: Revision

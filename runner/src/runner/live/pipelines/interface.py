@@ -61,7 +61,9 @@ class Pipeline(ABC):
     async def put_video_frame(self, frame: VideoFrame, request_id: str) -> None:
         """Take one input frame.
 
-        Until this returns no further frame is given; a newer frame replaces the one that waits.
+        The next frame comes when this has returned, the sink keeps up, and few enough frames are without an output:
+        4 at first, more for a pipeline that returns none until it has more. Meanwhile a newer frame replaces the one
+        that waits.
 
         Args:
             frame: `frame.tensor` is float32, shape (1, H, W, 3), RGB, values in [0, 1], on the GPU

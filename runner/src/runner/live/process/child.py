@@ -16,6 +16,7 @@ import signal
 import sys
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import replace
@@ -206,6 +207,7 @@ class PipelineChild:
         self._output = OutputRing(channel)
         self._request_id = ""
         self._inputs: OrderedDict[int, RawFrame] = OrderedDict()
+        self._tensors: list[weakref.ref[Any]] = []  # of inputs, for as long as the pipeline refers to them
         self._pipeline: Pipeline
         self._params_class: type[BaseParams]
         self._in_force: dict[str, Any] = {}
@@ -407,7 +409,7 @@ class PipelineChild:
             else:
                 self._channel.send(FrameFailed(report_exception(error, "frame")))
         finally:
-            self._channel.send(FrameTaken(message.ring, message.slot))
+            self._channel.send(FrameTaken(message.ring, message.slot, self._referenced()))
 
     async def _put_once(self, message: FrameSent) -> None:
         frame = self._take_frame(message)
@@ -432,6 +434,7 @@ class PipelineChild:
         raw = self._input_rings[message.ring].read(message.slot)
         raw.stamps["taken"] = time.monotonic_ns()
         tensor = self._converter.to_tensor(raw.pixels)
+        self._tensors.append(weakref.ref(tensor))
         raw.stamps["uploaded"] = time.monotonic_ns()
         raw.pixels = raw.pixels[:0]  # the slot goes back; only the header is kept
         self._inputs[raw.pts] = raw
@@ -440,6 +443,11 @@ class PipelineChild:
         now = time.time()
         captured_s = (raw.stamps["uploaded"] - raw.stamps.get("captured", raw.stamps["taken"])) / 1e9
         return VideoFrame(tensor, raw.pts, raw.time_base, {"frame_init": now - captured_s, "pre_process_frame": now})
+
+    def _referenced(self) -> int:
+        """Count the input tensors that the pipeline has not let go of."""
+        self._tensors = [tensor for tensor in self._tensors if tensor() is not None]
+        return len(self._tensors)
 
     async def _flush(self) -> None:
         """End of a stream: a pipeline that gathers batches (a transform does) gives up what it has."""

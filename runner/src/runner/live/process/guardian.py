@@ -418,6 +418,8 @@ class ProcessGuardian:
             ready=serving is not None and not self.board.reloading,
             streaming=self.board.request_id is not None,
         )
+        if self.board.outputs.waiting:  # the sink is behind, which is no fault of the pipeline
+            facts = replace(facts, since_output_s=0.0)
         state = compute_state(facts)
         before = self._set_state(state)
         if state is PipelineState.ERROR and before is not state and serving is not None:

@@ -16,12 +16,14 @@ class InputRing:
 
     Attributes:
         announce: a ring that the process has not been told of yet.
-        waiting: the frame that is next once the pipeline is idle.
+        waiting: the frame that is next once the pipeline has room for it.
+        waiting_s: its presentation time in seconds.
     """
 
     def __init__(self) -> None:
         self.announce: RingOpened | None = None
         self.waiting: FrameSent | None = None
+        self.waiting_s = 0.0
         self._ring: FrameRing | None = None
         self._retired: list[FrameRing] = []
         self._number = 0
@@ -34,6 +36,7 @@ class InputRing:
             self.waiting = None
             self.free(FrameTaken(superseded.ring, superseded.slot))
         self.waiting = self.write(frame, request_id)
+        self.waiting_s = frame.time_s
         return int(superseded is not None)
 
     def write(self, frame: RawFrame, request_id: str) -> FrameSent:

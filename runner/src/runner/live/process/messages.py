@@ -36,10 +36,14 @@ class FrameSent:
 
 @dataclass(frozen=True, slots=True)
 class FrameTaken:
-    """The receiver of `FrameSent` is done with the slot. From the child it also asks for the next frame."""
+    """The receiver of `FrameSent` is done with the slot. From the child it also asks for the next frame.
+
+    `referenced`: from the child, how many of the tensors that it has given to the pipeline are still in use there.
+    """
 
     ring: int
     slot: int
+    referenced: int = 0
 
 
 # ---- host -> pipeline process ----------------------------------------------------------------
@@ -280,7 +284,7 @@ class FrameFailed:
 
 @dataclass(frozen=True, slots=True)
 class OutputWarned:
-    """The first output is usable, but not what the contract says."""
+    """The pipeline works, but not as it should: its first output differs from the contract, or it keeps its frames."""
 
     message: str
 

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from .revision import Revision
 
 FPS_WINDOW_S = 2.0
-OUTPUTS_WAITING = 3  # that nobody has fetched; then the oldest gives way
 
 
 class FrameRate:
@@ -68,16 +67,15 @@ class Outputs:
         self.boundary_s = float("-inf")
         self._serving: Revision | None = None
         self.dropped: Counter[str] = Counter()
-        self._lossless = False
         self._last_s = float("-inf")
         self._held: list[RawFrame] = []
         self._waiting: deque[RawFrame] = deque()
         self._there = asyncio.Event()
 
-    def begin(self, *, lossless: bool) -> None:
-        """A stream begins. `lossless`: nothing gives way to what comes later."""
+    def begin(self) -> None:
+        """Start a stream: forget the outputs and the counts of the one before."""
         self.clear()
-        self.rate, self.dropped, self._lossless = FrameRate(), Counter(), lossless
+        self.rate, self.dropped = FrameRate(), Counter()
         self._last_s = self.boundary_s = float("-inf")
 
     def switch(self, revision: Revision | None, replaced: Revision | None, boundary_s: float) -> None:
@@ -116,7 +114,11 @@ class Outputs:
         self.put(frame)
 
     def put(self, frame: RawFrame) -> None:
-        """Pass it on, unless a later one already was."""
+        """Pass it on, unless a later one already was.
+
+        None is dropped for want of a sink that is fast enough: a process waits with further ones while its slots are
+        in use, and gets no input meanwhile.
+        """
         if frame.time_s <= self._last_s:
             self.dropped["out of order"] += 1
             frame.release()
@@ -124,9 +126,6 @@ class Outputs:
         self._last_s = frame.time_s
         self.rate.tick()
         self._waiting.append(frame)
-        if len(self._waiting) > OUTPUTS_WAITING and not self._lossless:
-            self.dropped["sink"] += 1
-            self._waiting.popleft().release()
         self._there.set()
 
     def rewind(self) -> None:

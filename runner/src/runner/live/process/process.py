@@ -19,16 +19,17 @@ from ..code.source import SourceFile
 from ..pipelines.spec import PipelineSpec
 from ..report import ErrorReport
 from ..trickle.frame import RawFrame
-from . import child
 from .channel import HostChannel
 from .exit import ProcessExit, describe_exit
-from .input_ring import InputRing
+from .flow_control import CEILING, CEILING_PATIENCE_S
+from .frame_sender import FrameSender
 from .launch import ChildHandle, Wires, reap_group, spawn
 from .lines import follow_lines
 from .messages import (
     CodePatched,
     DropPatch,
     Flushed,
+    FrameFailed,
     FrameSent,
     FrameTaken,
     Heartbeat,
@@ -38,6 +39,7 @@ from .messages import (
     LogLine,
     Message,
     ModulesSeen,
+    OutputWarned,
     ParamsApplied,
     ParamsRefused,
     ParamsReloaded,
@@ -108,7 +110,6 @@ class PipelineProcess:
         self.loaded: Loaded | None = None
         self.exit: ProcessExit | None = None
         self.dropped: Counter[str] = Counter()
-        self.frames_sent = 0
         self.frames_received = 0
         self.heartbeat: Heartbeat | None = None
         self.heartbeat_at = 0.0
@@ -121,13 +122,11 @@ class PipelineProcess:
         self._verbose = verbose
         self._handle: ChildHandle | None = None
         self._channel = HostChannel(self._receive)
-        self._input = InputRing()
+        self._input = FrameSender(self._channel.send, self._warn_of_ceiling)
         self._output_ring: FrameRing | None = None
         self._output_number = 0
-        self._idle = asyncio.Event()  # the pipeline can take a frame
-        self._outputs_free = asyncio.Event()
-        self._outputs_held = 0
-        self._busy_since = 0.0
+        self._flow = self._input.flow
+        self._request_id = ""
         self._ready: asyncio.Future[Loaded] | None = None
         self._exited = asyncio.Event()
         self._flushed = asyncio.Event()
@@ -140,7 +139,6 @@ class PipelineProcess:
         self._applied: ParamsApplied | None = None  # the newest, and what has become of it
         self._recent: deque[str] = deque(maxlen=RECENT_LOG_LINES)
         self._dumps: list[list[str]] = []  # each gets what is printed while somebody waits for the stacks
-        self._outputs_free.set()
 
     # ---- birth -----------------------------------------------------------------------------
 
@@ -235,26 +233,25 @@ class PipelineProcess:
     def open_stream(self, request_id: str) -> None:
         """Frames of this request follow."""
         self._flushed.clear()
+        self._request_id = request_id
+        self._flow.open_stream()
         self._channel.send(StreamOpened(request_id))
+        self._input.advance()
 
     def offer(self, frame: RawFrame, request_id: str) -> None:
         """Hand over a frame, newest first: while one waits, the newer takes its place, which is counted."""
         if self.exit is not None:
             self.dropped["no process"] += 1
-        elif self._idle.is_set():
-            self._send_frame(frame, request_id)
         else:
-            self.dropped["superseded"] += self._input.wait(frame, request_id)
+            self.dropped["superseded"] += self._input.offer(frame, request_id)
 
     async def send(self, frame: RawFrame, request_id: str) -> None:
-        """Hand over a frame, waiting until the pipeline can take it and its outputs are taken away.
+        """Hand over a frame once there is room for it inside the pipeline, and its outputs are released.
 
         Raises:
             ProcessError: the process has ended.
         """
-        for event in (self._outputs_free, self._idle):
-            await self._first_of(event)
-        self._send_frame(frame, request_id)
+        await self._input.send(frame, request_id, self._first_of)
 
     async def _first_of(self, event: asyncio.Event) -> None:
         while not event.is_set():
@@ -267,17 +264,9 @@ class PipelineProcess:
             if self.exit is not None:
                 raise ProcessError(f"pipeline process {self.exit.reason}")
 
-    def _send_frame(self, frame: RawFrame, request_id: str) -> None:
-        self._idle.clear()
-        self._busy_since = time.monotonic()
-        self._announce(self._input.write(frame, request_id))
-
-    def _announce(self, sent: FrameSent) -> None:
-        if self._input.announce:
-            self._channel.send(self._input.announce)
-            self._input.announce = None
-        self._channel.send(sent)
-        self.frames_sent += 1
+    @property
+    def frames_sent(self) -> int:
+        return self._input.sent
 
     async def drain(self, quiet_s: float) -> None:
         """No more input: wait until everything that will come out has come out.
@@ -286,7 +275,7 @@ class PipelineProcess:
         has come for `quiet_s` or ten of its recent intervals, and sooner if every input has an output: those of a
         pipeline that gives several for each follow one another at once.
         """
-        await self._first_of(self._idle)
+        await self._first_of(self._input.taken)
         self._channel.send(StreamDrained())
         await self._first_of(self._flushed)
         last, since, interval = self.frames_received, time.monotonic(), 0.0
@@ -296,19 +285,12 @@ class PipelineProcess:
             if self.frames_received != last:
                 last, since, interval = self.frames_received, now, now - since
                 continue
+            if self._flow.outputs_held:  # the sink may be all that keeps further ones back
+                since = now
+                continue
             answered = self.frames_received >= self.frames_sent
             if now - since > (min(quiet_s, ANSWERED_QUIET_S) if answered else max(quiet_s, 10 * interval)):
                 break
-
-    def _took_input(self, message: FrameTaken) -> None:
-        self._input.free(message)
-        waiting = self._input.waiting
-        if waiting is not None:
-            self._input.waiting = None
-            self._busy_since = time.monotonic()
-            self._announce(waiting)
-        else:
-            self._idle.set()
 
     def _received_frame(self, message: FrameSent) -> None:
         ring = self._output_ring
@@ -317,27 +299,42 @@ class PipelineProcess:
         frame = ring.read(message.slot)
         frame.stamps["received"] = time.monotonic_ns()
         self.frames_received += 1
-        self._outputs_held += 1
-        if self._outputs_held >= child.OUTPUT_SLOTS - 1:
-            self._outputs_free.clear()
+        self._flow.outputs_held += 1
+        if message.request_id == self._request_id:
+            self._flow.answered(frame.time_s if frame.seq >= 0 else None, time.monotonic())
         frame.release = functools.partial(self._release, message)
         self._on_frame(frame, message.request_id)
+        self._input.advance()
 
     def _release(self, message: FrameSent) -> None:
-        self._outputs_held -= 1
-        self._outputs_free.set()
+        self._flow.released(time.monotonic())
         if self.exit is None:
             self._channel.send(FrameTaken(message.ring, message.slot))
+            self._input.advance()
 
     @property
     def idle(self) -> bool:
-        """Whether the pipeline waits for a frame."""
-        return self._idle.is_set()
+        """True if no frame is in `put_video_frame`."""
+        return not self._flow.busy
+
+    @property
+    def inside(self) -> int:
+        """Frames sent to the pipeline and not answered by an output."""
+        return self._flow.inside
+
+    @property
+    def window(self) -> int:
+        """Limit for `inside`; see `FlowControl`."""
+        return self._flow.window
+
+    def expect_window(self, window: int) -> None:
+        """Start from the window that another process with much the same code has needed."""
+        self._flow.window = max(self._flow.window, window)
 
     @property
     def busy_s(self) -> float:
         """For how long the frame that is in the pipeline has been there; 0 if none is."""
-        return time.monotonic() - self._busy_since if self._busy_since and not self.idle else 0.0
+        return self._input.busy_s
 
     @property
     def vram_reserved(self) -> int:
@@ -347,7 +344,16 @@ class PipelineProcess:
     @property
     def waiting(self) -> int:
         """Frames (0 or 1) that wait for the pipeline."""
-        return int(self._input.waiting is not None)
+        return self._input.waiting
+
+    def _warn_of_ceiling(self) -> None:
+        per_s = 1 / CEILING_PATIENCE_S
+        self._on_message(
+            OutputWarned(
+                f"the pipeline keeps {CEILING} frames without an output; until there is one, it gets {per_s:.0f} per "
+                "second. Drop references to frames that get no output"
+            )
+        )
 
     # ---- params ----------------------------------------------------------------------------
 
@@ -429,7 +435,7 @@ class PipelineProcess:
                 self._received_frame(message)
                 return
             case FrameTaken():
-                self._took_input(message)
+                self._input.take_back(message)
                 return
             case Heartbeat():
                 self.heartbeat, self.heartbeat_at = message, time.monotonic()
@@ -439,7 +445,8 @@ class PipelineProcess:
                 self.loaded = message
                 if self.heartbeat is not None:  # imports hold the event loop up, which is no fault of the pipeline
                     self.heartbeat = replace(self.heartbeat, loop_lag_s=0.0)
-                self._idle.set()
+                self._flow.busy = False
+                self._input.advance()
                 self._settle(message)
             case LoadFailed(report):
                 self._settle(LoadError(report))
@@ -459,6 +466,10 @@ class PipelineProcess:
                     self._patched.set_result(message)
             case Flushed():
                 self._flushed.set()
+            case FrameFailed(report):
+                if report.phase == "frame":
+                    self._flow.failed()
+                    self._input.advance()
             case LogLine():
                 self._recent.append(f"{message.level} {message.source}: {message.message}")
         self._on_message(message)
@@ -564,7 +575,6 @@ class PipelineProcess:
         if self._patched is not None and not self._patched.done():
             self._patched.set_exception(ProcessError(f"the pipeline process {self.exit.reason}"))
         self._exited.set()
-        self._outputs_free.set()
         self._on_exit(self.exit)
 
     def _died_loading(self, exit: ProcessExit) -> ErrorReport:

@@ -54,7 +54,7 @@ class Switchboard:
         self.last_input_s = float("-inf")
         self._recent.clear()
         self.inputs, self._dropped = FrameRate(), Counter()
-        self.outputs.begin(lossless=lossless)
+        self.outputs.begin()
         self.losses.reset()
         for revision in (self.serving, self.candidate):
             if revision is not None and revision.process.loaded is not None:
@@ -134,7 +134,8 @@ class Switchboard:
         """
         frames = deque(self._recent)
         while True:
-            if revision.process.idle and self.request_id is not None and self._recent:
+            process = revision.process
+            if process.idle and not process.waiting and self.request_id is not None and self._recent:
                 frame = frames.popleft() if frames else self._recent[-1]
                 if not frames or frame.time_s > revision.last_shown_s:
                     self._show(revision, frame)
@@ -143,6 +144,8 @@ class Switchboard:
     def _show(self, revision: Revision, frame: RawFrame) -> None:
         assert self.request_id is not None
         revision.last_shown_s = frame.time_s
+        if self.serving is not None:  # so that it need not starve to learn the same
+            revision.process.expect_window(self.serving.process.window)
         revision.process.offer(frame, self.request_id)
 
     def show_again(self) -> None:

@@ -178,8 +178,10 @@ class PipelineStreamer:
             # Egress ends only by failing: it must not leave ingress waiting for a sink that is gone.
             await asyncio.wait([egress, ingress], return_when=asyncio.FIRST_COMPLETED)
             (egress if egress.done() else ingress).result()
-            await self._guardian.drain()
-            await self._deliver_rest()
+            rest = asyncio.create_task(self._deliver_rest())
+            beside.append(rest)
+            await asyncio.wait([egress, rest], return_when=asyncio.FIRST_COMPLETED)
+            (egress if egress.done() else rest).result()
             await protocol.finish()
         except RunnerError as failure:
             error, kind = str(failure), _kind(failure)
@@ -291,6 +293,7 @@ class PipelineStreamer:
             frame.release()
 
     async def _deliver_rest(self) -> None:
+        await self._guardian.drain()
         while self._guardian.board.outputs.waiting:
             await asyncio.sleep(0.001)
 

@@ -128,4 +128,4 @@ class Gateway:
                 self._hops.note("returned", frame, frame.stamps["captured"])
                 self._show(frame)
             # It counts as returned, so that it has to be in the file; what waits longer is dropped before it counts.
-            await self._local.put(frame, wait=True)
+            await self._local.put(frame)

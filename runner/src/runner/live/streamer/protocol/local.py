@@ -34,8 +34,8 @@ class LocalProtocol(StreamProtocol):
         info: what is known of the source, once `open` has returned.
         audio: format of its sound, None without.
         statistics: reasons in ``dropped``: ``source`` (a newer picture came before this one was taken),
-            ``encoder`` (the sink could not keep up), ``timestamp`` (a picture for the sink that was not
-            later than the one before it), ``no_timestamp`` (the source did not say when to show it).
+            ``timestamp`` (a picture for the sink that was not later than the one before it), ``no_timestamp`` (the
+            source did not say when to show it).
     """
 
     info: SourceInfo
@@ -75,12 +75,11 @@ class LocalProtocol(StreamProtocol):
         if self._reader is not None:
             self._reader.pause(paused)
 
-    async def put(self, frame: RawFrame | AudioFrame, *, wait: bool = False) -> None:
-        """`wait`: for room in the file's encoder, whatever the policy is."""
+    async def put(self, frame: RawFrame | AudioFrame) -> None:
         if self._reader is None:  # closed meanwhile
             return
         if self._recorder is not None:
-            await self._recorder.put(frame, wait=wait)
+            await self._recorder.put(frame)
         elif isinstance(frame, RawFrame):
             self.statistics.frames_out += 1
 

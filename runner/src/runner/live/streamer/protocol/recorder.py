@@ -12,7 +12,8 @@ from typing import Protocol
 from ...trickle.frame import AudioFrame, RawFrame
 from .protocol import Policy, ProtocolStatistics
 
-_DEPTH = 4  # pictures that wait for the encoder
+# Frames that the encoder has: the one that it encodes and those that wait. Live, each of them is latency.
+_DEPTHS: dict[Policy, int] = {"newest": 2, "lossless": 4}
 
 
 class FrameEncoder(Protocol):
@@ -28,9 +29,8 @@ class FrameEncoder(Protocol):
 class Recorder:
     """Copies frames and has them encoded, in order, by one thread of its own.
 
-    When the encoder cannot keep up: with policy ``lossless``, `put` waits; with ``newest`` the
-    oldest picture that waits gives way and is counted as dropped for the reason ``encoder``.
-    Sound is never dropped.
+    When the encoder cannot keep up, `put` waits, which holds up the pipeline: with policy ``newest`` frames are
+    dropped in front of it, where they have cost nothing yet. Nothing is dropped here.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Recorder:
         encoded: Callable[[RawFrame], None] = lambda _frame: None,
     ) -> None:
         """`encoded`: called by the thread with every picture that the encoder has taken."""
-        self._policy = policy
+        self._depth = _DEPTHS[policy]
         self._statistics = statistics
         self._open_encoder = open_encoder
         self._encoded = encoded
@@ -55,8 +55,8 @@ class Recorder:
         """Raises SinkError: the file cannot be written."""
         await asyncio.wrap_future(self._thread.submit(self._open))
 
-    async def put(self, frame: RawFrame | AudioFrame, *, wait: bool = False) -> None:
-        """Have a frame encoded. `wait`: for room, whatever the policy is.
+    async def put(self, frame: RawFrame | AudioFrame) -> None:
+        """Have a frame encoded; wait for room where the encoder is behind. Audio never waits.
 
         Raises:
             SinkError: the file cannot be written any further.
@@ -66,7 +66,7 @@ class Recorder:
             self._writes.append(self._thread.submit(self._write, frame))
             return
         copy = replace(frame, pixels=frame.pixels.copy())
-        await self._make_room(wait or self._policy == "lossless")
+        await self._make_room()
         if self._closed:
             return
         write = self._thread.submit(self._write, copy)
@@ -112,23 +112,13 @@ class Recorder:
             else:
                 self._statistics.drop("timestamp")
 
-    async def _make_room(self, wait: bool) -> None:
-        while len(self._pictures) >= _DEPTH:
+    async def _make_room(self) -> None:
+        while len(self._pictures) >= self._depth:
             oldest = self._pictures[0]
             if oldest.done():
                 self._pictures.popleft()
-            elif wait:
+            else:
                 await _settled(oldest)
-            elif not self._give_way():
-                return
-
-    def _give_way(self) -> bool:
-        for waiting in self._pictures:
-            if waiting.cancel():
-                self._pictures.remove(waiting)
-                self._statistics.drop("encoder")
-                return True
-        return False
 
     def _check_finished_writes(self) -> None:
         while self._writes and self._writes[0].done():

@@ -59,8 +59,7 @@ class TrickleProtocol(StreamProtocol):
 
     Attributes:
         statistics: reasons in ``dropped``: ``rate`` (above `TrickleOptions.max_fps`), ``source`` (a newer picture
-            came before this one was taken), ``encoder`` and ``publisher`` (could not keep up), ``timestamp``,
-            ``no_timestamp``.
+            came before this one was taken), ``publisher`` (could not keep up), ``timestamp``, ``no_timestamp``.
     """
 
     networked = True

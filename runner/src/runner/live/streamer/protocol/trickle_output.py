@@ -71,8 +71,7 @@ class TrickleOutput:
                 lambda: self._open_encoder(audio, fps), self._policy, self._statistics, self._encoded
             )
             await self._recorder.open()
-        # What an encoder is too slow for is dropped where it is not yet encoded: in front of the pipeline's outputs.
-        await self._recorder.put(frame, wait=True)
+        await self._recorder.put(frame)
 
     async def finish(self) -> None:
         """Publish what is pending, close the channel, and let go of everything."""
