@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 
 from runner.live.process.channel import Unpacker
+from runner.live.process.descendants import join_run
 from runner.live.process.launch import AdoptedChild, ChildHandle, Wires, can_adopt, close_boot, open_wires
 from runner.live.process.messages import Boot, Forked
 
@@ -46,6 +47,7 @@ class ForkServer:
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _REQUEST_BYTES)
         self._control = ours
+        join_run()
         environ = os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}  # as `child.main` sets it before torch is imported
         # A line of its own, as `multiprocessing` has it: there the stacks of its threads end.
         start = f"import sys; sys.path.append({FOLDER!r}); import fork_server as f; f.serve({theirs.fileno()})"

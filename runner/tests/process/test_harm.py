@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from runner.live.events import LoadFailed, LoadSucceeded, PipelineWarned, ProcessExited
+from runner.live.events import LoadFailed, LoadSucceeded, PipelineFailed, PipelineWarned, ProcessExited
 from runner.live.process import guardian, watchdog
 from runner.live.process.policy import ReloadOptions
 from runner.live.process.revision import LoadRequest
 
-from ..conftest import WriteModule, children
+from ..conftest import WriteModule, children, raw_frame
 from .guarded import Guarded, guarded
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -245,6 +245,33 @@ class TestServingCode:
             assert (await run.next(ProcessExited)).reason == "exited with code 4"
             Path("die").unlink()
             await gives(run, 10)
+
+
+class TestLosslessStream:
+    """Its source waits for the pipeline, so that nothing else shows that a frame is never answered."""
+
+    @pytest.mark.parametrize(
+        ("source", "place"),
+        [
+            (function(10, "time.sleep(1000)"), "f"),
+            (a_pipeline(10, "time.sleep(1000)"), "put_video_frame"),
+        ],
+    )
+    async def test_ends_with_an_error_that_names_the_place(
+        self, write: WriteModule, monkeypatch: pytest.MonkeyPatch, source: str, place: str
+    ) -> None:
+        monkeypatch.setattr(guardian, "FRAME_LIMIT_S", 1.0)
+        monkeypatch.setattr(guardian, "TICK_S", 0.05)
+        path = write("harm", source)
+        async with guarded("harm:f") as run:
+            await run.guardian.wait_serving()
+            run.guardian.open_stream("r", lossless=True)
+            await run.guardian.send(raw_frame(0))
+            failed = await run.next(PipelineFailed)
+            assert failed.report.message.startswith("the pipeline has not answered a frame for 1 s")
+            assert (failed.report.file, failed.report.function) == (str(path), place)
+            assert "a frame" in (await run.next(ProcessExited)).reason
+            assert len([event for event in run.events if isinstance(event, PipelineFailed)]) == 1
 
 
 class TestStorm:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from runner.live.events import Event, decode, prepare_decoding
+from runner.live.events import Event, LogWritten, decode, prepare_decoding
 from runner.live.host_process import HostProcess, HostStartError
 from runner.live.run_folder import RunFolder, sweep_run_folders
 from runner.time_limit import time_limit
@@ -101,7 +101,7 @@ class Host:
             async with self._client.stream("GET", "/api/events", timeout=None) as answer:
                 async for line in answer.aiter_lines():
                     if line.startswith("data: "):
-                        yield decode(line.removeprefix("data: "))
+                        yield _decoded(line.removeprefix("data: "))
         except httpx.HTTPError:
             return
 
@@ -159,6 +159,15 @@ def _reload_flags(settings: Settings, folder: Path) -> list[str]:
     if settings.standby:
         flags.append("--standby")
     return flags
+
+
+def _decoded(line: str) -> Event:
+    """The event of a line; a warning in its place if it cannot be read: the events after it count all the same."""
+    try:
+        return decode(line)
+    except ValueError as error:
+        reason = str(error).splitlines()[0]
+        return LogWritten(level="WARNING", source="studio", message=f"ignoring an event of the runner host: {reason}")
 
 
 def _snapshots(folder: Path) -> Path:

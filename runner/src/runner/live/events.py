@@ -8,9 +8,10 @@ the two directions. Past tense: it has happened. Times called ``*_s`` are durati
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal, Union
 
+from .plain_json import plain
 from .report import ErrorReport
 
 
@@ -405,10 +406,10 @@ Event = Union[  # noqa: UP007  # read by pydantic at run time
 
 
 def encode(event: Event) -> str:
-    """The event as one line of JSON."""
+    """Return the event as one line of JSON in ASCII, which `decode` reads; never fails."""
     import json
 
-    return json.dumps(asdict(event), default=str)
+    return json.dumps(plain(event))
 
 
 def decode(line: str | bytes) -> Event:

@@ -18,7 +18,10 @@ from typing import TYPE_CHECKING
 
 from ..errors import ProcessError
 from ..time_limit import time_limit
+from .process.descendants import LABEL_ENV, kill_run, new_run
 from .process.exit import describe_exit
+from .process.resources import FOLDER_PREFIX
+from .run_folder import remove_run_folders
 
 if TYPE_CHECKING:
     import psutil
@@ -58,8 +61,9 @@ class HostProcess:
         protocol: _Protocol,
         on_line: Callable[[str], None],
         clean: Callable[[], None],
+        label: str,
     ) -> None:
-        """See `start`, which makes them."""
+        """See `start`, which makes them. `label`: of the host and all that it starts, see `process.descendants`."""
         self._transport = transport
         self._protocol = protocol
         self._process = process = asyncio.subprocess.Process(transport, protocol, asyncio.get_running_loop())
@@ -68,6 +72,7 @@ class HostProcess:
         self.exit_reason = ""
         self._on_line = on_line
         self._clean = clean
+        self._label = label
         self._pipeline_groups: dict[int, psutil.Process] = {}  # each pipeline process leads the group of its number
         self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self._listening = asyncio.Event()
@@ -98,6 +103,8 @@ class HostProcess:
         Raises:
             HostStartError: it did not come up.
         """
+        label = new_run()
+        env = {**(os.environ if env is None else env), LABEL_ENV: label}
         spawning = asyncio.ensure_future(_spawn(command, cwd, env))
         cancelled = False
         try:
@@ -113,7 +120,7 @@ class HostProcess:
             if isinstance(error, OSError):
                 raise HostStartError(f"cannot start {command[0]}: {error.strerror or error}") from error
             raise
-        host = cls(transport, protocol, on_line, clean)
+        host = cls(transport, protocol, on_line, clean, label)
         try:
             if cancelled:
                 raise asyncio.CancelledError
@@ -226,6 +233,8 @@ class HostProcess:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(group, signal.SIGKILL)
         self._pipeline_groups.clear()
+        kill_run(self._label)
+        remove_run_folders(FOLDER_PREFIX, self.pid)
         self._clean()
 
 

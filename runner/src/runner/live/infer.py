@@ -276,9 +276,12 @@ async def _serve(
 
     from .host import RunnerHost
     from .process.policy import PRODUCTION, STUDIO, ReloadOptions
+    from .process.resources import FOLDER_PREFIX
     from .process.segment import sweep_segments
+    from .run_folder import sweep_run_folders
 
     sweep_segments()
+    sweep_run_folders(FOLDER_PREFIX)
     policy = replace(STUDIO if options.studio else PRODUCTION, load_timeout_s=options.load_timeout)
     reload = ReloadOptions(
         keep_weights=options.keep_weights,

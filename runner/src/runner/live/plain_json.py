@@ -1,19 +1,67 @@
-"""plain_json: JSON that everybody can read, of values that a pipeline may have had a hand in."""
+"""Values that user code has a part in, made safe to send: plain built-in types, valid Unicode, readable JSON."""
 
 from __future__ import annotations
 
 import json
 import math
+from dataclasses import fields, is_dataclass
 from typing import Any
+
+DEEPEST = 100  # levels of nesting that readers of JSON can be trusted with
 
 
 def plain_json(value: Any) -> bytes:
-    """`value` as JSON in ASCII; NaN and infinity, for which JSON has no name, as null; what is no JSON as text."""
+    """Return `value` as JSON in ASCII: NaN and infinity, for which JSON has no name, as null, other objects as text."""
+    plain_value = plain(value)
     try:
-        text = json.dumps(value, allow_nan=False, default=str)
+        text = json.dumps(plain_value, allow_nan=False)
     except ValueError:
-        text = json.dumps(_finite(value), default=str)
+        text = json.dumps(_finite(plain_value))
     return text.encode("ascii")
+
+
+def plain(value: Any) -> Any:
+    """Return a copy of `value` made of built-in types alone; never fails.
+
+    Text is `plain_text`, a dataclass becomes a dict. Objects of other types, integers too long for `str`, and what is
+    nested deeper than `DEEPEST` become text.
+    """
+    return _plain(value, 0)
+
+
+def _plain(value: Any, level: int) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, int):
+        return _plain_int(value)
+    if level < DEEPEST and isinstance(value, dict):
+        return {plain_text(name): _plain(item, level + 1) for name, item in value.items()}
+    if level < DEEPEST and isinstance(value, (list, tuple)):
+        return [_plain(item, level + 1) for item in value]
+    if level < DEEPEST and is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name), level + 1) for field in fields(value)}
+    return plain_text(value)
+
+
+def _plain_int(value: int) -> int | str:
+    """An integer of thousands of digits has no decimal form (`sys.set_int_max_str_digits`)."""
+    return int(value) if value.bit_length() < 1024 else hex(value)
+
+
+def plain_text(value: object) -> str:
+    """Return `value` as text that is valid Unicode; never fails.
+
+    Lone surrogates, which stand for bytes of file names that are not UTF-8, become escapes such as ``\\udce9``. The
+    result is a plain `str` also where `value` is of a subclass of it, which another process could not unpickle.
+    """
+    try:
+        text = value if isinstance(value, str) else str(value)
+        return str.encode(text, "utf-8", "backslashreplace").decode()
+    except BaseException as error:  # of __str__, which is user code
+        names = f"<{type(value).__name__}: __str__ raised {type(error).__name__}>"
+        return names.encode("utf-8", "backslashreplace").decode()
 
 
 def _finite(value: Any) -> Any:

@@ -6,6 +6,8 @@ It crosses processes and goes over HTTP, so it is plain data: where, what, the c
 from __future__ import annotations
 
 import ast
+import asyncio
+import errno
 import inspect
 import linecache
 import os
@@ -13,15 +15,32 @@ import sys
 import sysconfig
 import textwrap
 import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+
+from .plain_json import plain_text
 
 Phase = Literal["import", "params", "initialize", "frame", "update_params", "stop", "process"]
 
 CONTEXT_LINES = 3  # shown before and after the line at fault
+MESSAGE_LIMIT = 10_000  # characters; an assertion about a large array has millions
+TRACEBACK_LIMIT = 100_000
+_CHAIN_LIMIT = 100  # exceptions that one was caused by
+
+T = TypeVar("T")
+_Place = tuple[str, int, str]  # file, line, function
+_NOWHERE: _Place = ("", 0, "")
+_WRAPPED = (StopIteration, StopAsyncIteration, GeneratorExit)
+# What is said of exceptions that carry no text.
+_UNTOLD: dict[type[BaseException], str] = {
+    asyncio.CancelledError: "a cancelled task or future was awaited",
+    StopIteration: "next() found an iterator exhausted",
+    StopAsyncIteration: "anext() found an iterator exhausted",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,46 +83,103 @@ class ErrorReport:
         return f"{self.kind}: {self.message}{place}"
 
 
+class EscapedException(Exception):
+    """Carries an exception that is not an `Exception` (`CancelledError`, `SystemExit`) out of user code.
+
+    Such exceptions end tasks and event loops, which belong to the runtime. Reports describe the original, `__cause__`.
+    """
+
+
 def report_exception(error: BaseException, phase: Phase, hint: str = "") -> ErrorReport:
-    """Describe an exception that was just caught."""
-    file, line, function = _place(error)
+    """Describe an exception that was just caught; never fails, whatever its class does."""
+    caught, error = error, _original(error)
+    file, line, function = _attempt(lambda: _place(error), _NOWHERE)
+    if not file:
+        file, line, function = _attempt(lambda: _place(caught), _NOWHERE)
     return ErrorReport(
         phase=phase,
-        kind=type(error).__name__,
-        message=_message(error),
-        hint=hint or _hint(error),
-        file=file,
+        kind=_name(error),
+        message=_cut(_message(error), MESSAGE_LIMIT),
+        hint=hint or _attempt(lambda: _hint(error), ""),
+        file=plain_text(file),
         line=line,
-        function=function,
-        code=code_around(file, line),
-        traceback="".join(traceback.format_exception(error)),
+        function=plain_text(function),
+        code=_attempt(lambda: code_around(file, line), ()),
+        traceback=_cut(_attempt(lambda: plain_text("".join(traceback.format_exception(error))), ""), TRACEBACK_LIMIT),
     )
+
+
+def _attempt(read: Callable[[], T], otherwise: T) -> T:
+    """Attributes and texts of an exception are user code: they may raise anything."""
+    try:
+        return read()
+    except BaseException:
+        return otherwise
+
+
+def _cut(text: str, limit: int) -> str:
+    """Keep the start, and more of the end, where a traceback names the place."""
+    if len(text) <= limit:
+        return text
+    head = limit // 4
+    return f"{text[:head]}\n... {len(text) - limit} characters omitted ...\n{text[head - limit :]}"
+
+
+def _original(error: BaseException) -> BaseException:
+    """Return what user code raised. Python wraps a `StopIteration` that leaves a coroutine, and so do worker calls."""
+    cause = error.__cause__
+    if isinstance(error, EscapedException):
+        return cause or error
+    text = error.args[0] if type(error) is RuntimeError and error.args else None
+    if isinstance(cause, _WRAPPED) and isinstance(text, str) and text.endswith(f"raised {_name(cause)}"):
+        return cause
+    return error
+
+
+def _name(error: BaseException) -> str:
+    return plain_text(type(error).__name__)
 
 
 def _message(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
-        return error.msg or "invalid syntax"
-    return str(error) or "(no message)"
+        return plain_text(error.msg or "invalid syntax")
+    try:
+        text = str(error)
+    except BaseException as raised:
+        return f"(its text cannot be shown: __str__ raised {_name(raised)})"
+    return plain_text(text) or _UNTOLD.get(type(error), "(no message)")
 
 
 def _hint(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:
         top = error.name.split(".")[0]
         return f"Is '{top}' installed in this interpreter? {sys.executable} -m pip install {top}"
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return "No file descriptors are left. Close files, sockets and pipes that are opened for each frame."
     return ""
 
 
-def _place(error: BaseException) -> tuple[str, int, str]:
+def _place(error: BaseException) -> _Place:
     """The innermost line of the user's own code that the error passed through; none where that explains nothing."""
-    if getattr(error, "says_all", False):
-        return "", 0, ""
-    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+    if _attempt(lambda: bool(getattr(error, "says_all", False)), False):
+        return _NOWHERE
+    if isinstance(error, SyntaxError) and isinstance(error.filename, str) and isinstance(error.lineno, int):
         return error.filename, error.lineno, ""
-    frames = traceback.extract_tb(error.__traceback__)
-    for frame in reversed(frames):
-        if frame.lineno and is_user_file(frame.filename):
-            return frame.filename, frame.lineno, frame.name
-    return "", 0, ""
+    for link in _chain(error):
+        for frame in reversed(traceback.extract_tb(link.__traceback__)):
+            if frame.lineno and is_user_file(frame.filename):
+                return frame.filename, frame.lineno, frame.name
+    return _NOWHERE
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, then what it was caused by: a library may raise its own error for one of the user's."""
+    link: BaseException | None = error
+    for _ in range(_CHAIN_LIMIT):
+        if link is None:
+            return
+        yield link
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
 
 
 def code_around(file: str, line: int) -> tuple[CodeLine, ...]:
@@ -113,7 +189,7 @@ def code_around(file: str, line: int) -> tuple[CodeLine, ...]:
     linecache.checkcache(file)
     numbers = range(max(1, line - CONTEXT_LINES), line + CONTEXT_LINES + 1)
     lines = ((number, linecache.getline(file, number)) for number in numbers)
-    return tuple(CodeLine(number, text.rstrip("\n"), number == line) for number, text in lines if text)
+    return tuple(CodeLine(number, plain_text(text.rstrip("\n")), number == line) for number, text in lines if text)
 
 
 def returning_line(target: Any) -> tuple[str, int]:

@@ -32,6 +32,12 @@ class RunFolder:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
+def remove_run_folders(prefix: str, pid: int) -> None:
+    """Remove the folders of one process, which has ended."""
+    for folder in Path(_base_folder(prefix)).glob(f"{prefix}{pid}-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def sweep_run_folders(prefix: str) -> None:
     """Remove the folders of processes that were killed."""
     for folder in Path(_base_folder(prefix)).glob(f"{prefix}*"):

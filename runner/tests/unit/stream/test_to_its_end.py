@@ -40,4 +40,4 @@ async def test_what_goes_wrong_is_logged(caplog: pytest.LogCaptureFixture) -> No
 
 def test_json_of_what_json_has_no_name_for() -> None:
     value = {"a": float("nan"), "b": [float("inf"), 1.5], "c": "caf\udce9", "d": object}
-    assert plain_json(value) == b'{"a": null, "b": [null, 1.5], "c": "caf\\udce9", "d": "<class \'object\'>"}'
+    assert plain_json(value) == b'{"a": null, "b": [null, 1.5], "c": "caf\\\\udce9", "d": "<class \'object\'>"}'

@@ -24,7 +24,7 @@ from ..events import (
     TapOpened,
 )
 
-QUEUED_EVENTS = 5000  # for one listener that does not read; then the oldest go
+QUEUED_EVENTS = 5000  # for one listener that does not read; then log lines and figures go
 REMEMBERED_LOGS = 500
 
 # What a latecomer must know to draw the whole picture: the latest of each kind.
@@ -87,14 +87,30 @@ class EventHub:
             listener.close()
 
 
+def _unread(count: int) -> str:
+    return f"({count:,} log lines and metrics dropped: the events were not read in time)"
+
+
 class _Listener:
+    """Events that one listener has not read yet."""
+
     def __init__(self) -> None:
-        self._events: deque[Event | None] = deque(maxlen=QUEUED_EVENTS)
+        self._events: deque[Event | None] = deque()
         self._there = asyncio.Event()
 
     def put(self, event: Event) -> None:
+        if len(self._events) >= QUEUED_EVENTS:
+            self._make_room()
         self._events.append(event)
         self._there.set()
+
+    def _make_room(self) -> None:
+        """Drop lines and figures, of which there are always more; a load is reported only once."""
+        kept = [event for event in self._events if not isinstance(event, (LogWritten, MetricsTaken))]
+        dropped = len(self._events) - len(kept)
+        self._events = deque(kept[-QUEUED_EVENTS // 2 :])
+        if dropped:
+            self._events.append(LogWritten(level="WARNING", source="host", message=_unread(dropped)))
 
     def close(self) -> None:
         self._events.append(None)

@@ -33,6 +33,7 @@ from ...errors import NotAPipelineError
 from ..trickle.frame import VideoFrame, VideoOutput
 from .interface import BaseParams, Pipeline
 from .loader import parse_params
+from .worker_call import call_in_worker
 
 if TYPE_CHECKING:
     import torch
@@ -200,7 +201,7 @@ class TransformPipeline(Pipeline):
         return await self._in_worker(partial(_inference, self._transform, *arguments))
 
     async def _in_worker(self, call: Callable[[], Any]) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._worker, call)
+        return await call_in_worker(self._worker, call)
 
     async def _hook(self, name: str, *arguments: Any) -> None:
         hook = getattr(self._instance, name, None)

@@ -7,6 +7,7 @@ thread (`ChildChannel`): while user code holds its event loop, logs and heartbea
 from __future__ import annotations
 
 import asyncio
+import logging
 import pickle
 import select
 import socket
@@ -15,6 +16,8 @@ import threading
 from collections.abc import Callable, Iterator
 
 from .messages import Message
+
+logger = logging.getLogger(__name__)
 
 _LENGTH = struct.Struct("<I")
 
@@ -60,8 +63,15 @@ class HostChannel(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        for message in self._unpacker.feed(data):
-            self._on_message(message)
+        messages = self._unpacker.feed(data)
+        while True:
+            try:
+                for message in messages:
+                    self._on_message(message)
+                return
+            except Exception:  # asyncio would close the socket, and the process would never be heard again
+                logger.exception("ignoring a message of a pipeline process")
+                messages = self._unpacker.feed(b"")
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._transport = None
@@ -108,8 +118,9 @@ class ChildChannel:
             data = b""
         return self._unpacker.feed(data)
 
-    def wait_hangup(self, timeout_s: float) -> bool:
-        """Wait up to that long for the host to go away; True when it has."""
+    def wait_hangup(self, timeout_s: float, wake: int) -> bool:
+        """Wait up to that long, or until `wake` is readable, for the host to go away; True when it has."""
         poller = select.poll()
         poller.register(self._socket, 0)  # no events asked for: only a hang-up ends the wait
-        return bool(poller.poll(timeout_s * 1000))
+        poller.register(wake, select.POLLIN)
+        return any(descriptor == self._socket.fileno() for descriptor, _ in poller.poll(timeout_s * 1000))

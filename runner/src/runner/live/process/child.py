@@ -8,7 +8,7 @@ kernel kills the process with its parent, and everywhere the thread sees the soc
 from __future__ import annotations
 
 import asyncio
-import faulthandler
+import contextvars
 import functools
 import logging
 import os
@@ -18,6 +18,7 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -25,8 +26,14 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import ParamsError, RunnerError
 from ...time_limit import time_limit
+from ..plain_json import plain, plain_text
 from ..report import ErrorReport, Phase, report_exception
 from .channel import ChildChannel
+from .child_log import LogSender, send_logs
+from .child_rings import OUTPUT_SLOTS as OUTPUT_SLOTS
+from .child_rings import InputRings, OutputRing
+from .descendants import label_this_process
+from .event_loop import PipelineEventLoop
 from .forking import serve_template
 from .messages import (
     Boot,
@@ -39,7 +46,6 @@ from .messages import (
     Load,
     Loaded,
     LoadFailed,
-    LogLine,
     Message,
     ModulesSeen,
     OutputWarned,
@@ -58,19 +64,24 @@ from .messages import (
     Warmed,
 )
 from .patches import Patches, output_report
+from .resources import use_folder
 from .sources import failed_sources, imported_sources, runtime_modules
+from .stacks import StackPrinter, register_faulthandler
+from .user_code import UserCode
 from .warm import warm_up
 
 if TYPE_CHECKING:
     from ..code.source import SourceFile, Sources
     from ..pipelines import BaseParams, Pipeline
     from ..trickle.frame import RawFrame, VideoFrame
-    from .ring import FrameRing
 
 HEARTBEAT_S = 0.5
 STOP_GRACE_S = 2.5  # for the pipeline's own stop(); the host's SIGKILL comes at 3 s
-OUTPUT_SLOTS = 4
 _REMEMBERED_INPUTS = 256
+_AFTER_FAILURE_S = 0.02  # what fails at once must not spin
+# Turns of the event loop in which a task that waits for a queue, or for a task that does, has taken what is there.
+_TURNS = 3
+_MOST_OUTPUTS = 64  # of one input; a pipeline that always has another one must get its next input all the same
 
 
 def main(boot: Boot) -> None:
@@ -83,13 +94,25 @@ def main(boot: Boot) -> None:
         boot = serve_template(boot)
         _settle_in(boot)
     channel = ChildChannel(boot.control)
-    _send_logs(channel, boot.verbose)
+    sender = send_logs(channel, boot.verbose)
     child = PipelineChild(channel)
-    threading.Thread(target=_beat, args=(channel, child), name="heartbeat", daemon=True).start()
-    asyncio.run(_serve(child, channel))
+    threading.Thread(target=_beat, args=(channel, child, sender), name="heartbeat", daemon=True).start()
+    _run_event_loop(child, channel, sender)
 
 
-async def _serve(child: PipelineChild, channel: ChildChannel) -> None:
+def _run_event_loop(child: PipelineChild, channel: ChildChannel, sender: LogSender) -> None:
+    loop = PipelineEventLoop()
+    asyncio.set_event_loop(loop)
+    serving = loop.create_task(_serve(child, channel, sender))
+    while not serving.done():
+        try:
+            loop.run_until_complete(serving)
+        except (SystemExit, KeyboardInterrupt) as error:
+            # Of a task or callback that user code started; only these two stop a loop. It is resumed.
+            channel.send(FrameFailed(report_exception(error, "process")))
+
+
+async def _serve(child: PipelineChild, channel: ChildChannel, sender: LogSender) -> None:
     """Run the pipeline, then exit.
 
     From inside the event loop: closing it restores the default action of SIGTERM, and a request to stop that arrives
@@ -102,6 +125,7 @@ async def _serve(child: PipelineChild, channel: ChildChannel) -> None:
         channel.send(FrameFailed(report_exception(error, "process")))
     await _cancel_other_tasks()
     # Not sys.exit: Python's and torch's own shutdown takes 0.4 s and frees nothing that the kernel does not.
+    sender.flush()
     _flush_output()
     os._exit(code)
 
@@ -115,6 +139,7 @@ async def _cancel_other_tasks() -> None:
 
 
 def _settle_in(boot: Boot) -> None:
+    label_this_process()
     os.setsid()  # own process group: a Ctrl-C in the terminal is the host's affair
     _die_with(boot.parent_pid)
     _redirect_output(boot)
@@ -133,14 +158,15 @@ def _die_with(parent_pid: int) -> None:
 
 def _redirect_output(boot: Boot) -> None:
     """stdout and stderr of this process, C libraries included, go to the host line by line."""
+    # As Python has it for stderr, whatever the locale: a file name that is not UTF-8 can be printed. First, because it
+    # asks for the position in what may have been a file until now.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     for connection, descriptor in ((boot.stdout, 1), (boot.stderr, 2)):
         os.dup2(connection.fileno(), descriptor)
         connection.close()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    # After a crash in C code, and when the host asks where the process hangs (SIGUSR1).
-    faulthandler.enable()
-    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    register_faulthandler()
 
 
 def _flush_output() -> None:
@@ -149,35 +175,13 @@ def _flush_output() -> None:
             stream.flush()
 
 
-class _LogSender(logging.Handler):
-    """Sends every log record to the host."""
-
-    def __init__(self, channel: ChildChannel) -> None:
-        super().__init__()
-        self.setFormatter(logging.Formatter("%(message)s"))  # level, name and time travel as fields
-        self._channel = channel
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            message = self.format(record)
-        except Exception:
-            self.handleError(record)
-            return
-        report = bool(getattr(record, "report_error", False))
-        self._channel.send(LogLine(record.levelname, record.name, message, record.created, report))
-
-
-def _send_logs(channel: ChildChannel, verbose: bool) -> None:
-    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[_LogSender(channel)], force=True)
-    logging.captureWarnings(True)
-    for noisy in ("asyncio", "PIL", "urllib3"):
-        logging.getLogger(noisy).setLevel(logging.INFO)
-
-
-def _beat(channel: ChildChannel, child: PipelineChild) -> None:
+def _beat(channel: ChildChannel, child: PipelineChild, sender: LogSender) -> None:
     """The heartbeat thread."""
-    while not channel.wait_hangup(HEARTBEAT_S):
+    printer = StackPrinter()
+    while not channel.wait_hangup(HEARTBEAT_S, printer.wake):
+        printer.answer()
         channel.send(Heartbeat(time.monotonic() - child.last_turn, threading.active_count(), _vram_bytes()))
+        sender.flush()
     # The host is gone. Take with us whatever the pipeline has started.
     os.killpg(0, signal.SIGKILL)
 
@@ -203,8 +207,12 @@ class PipelineChild:
         self._frames: asyncio.Queue[FrameSent | StreamDrained | _Exchange] = asyncio.Queue()
         self._params: asyncio.Queue[ParamsSent] = asyncio.Queue()
         self._stopping = asyncio.Event()
-        self._input_rings: dict[int, FrameRing] = {}
+        self._input = InputRings()
         self._output = OutputRing(channel)
+        self._user_code = UserCode()
+        self._context = contextvars.copy_context()
+        self._outputs_seen = 0
+        self._waits_for_output = asyncio.Event()
         self._request_id = ""
         self._inputs: OrderedDict[int, RawFrame] = OrderedDict()
         self._tensors: list[weakref.ref[Any]] = []  # of inputs, for as long as the pipeline refers to them
@@ -225,19 +233,46 @@ class PipelineChild:
         loop.add_reader(self._channel.fileno(), self._receive)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
-        turning = asyncio.create_task(self._turn())
+        turning = asyncio.create_task(self._keep(self._turn))
         load = await self._first_load()
         if load is None or not await self._load_pipeline(load):
             return 0 if load is None else 1
-        tasks = [asyncio.create_task(work()) for work in (self._feed, self._drain, self._update, self._report_sources)]
+        self._context = contextvars.copy_context()  # with what modules, __init__ and initialize have set
+        works = (self._feed, self._drain, self._update, self._report_sources)
+        tasks = [self._start(self._keep(work)) for work in works]
         self._patches.own_tasks = tuple(tasks)
-        stopping = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+        await self._wait_stopping()
+        self._user_code.ending = True
         for task in (*tasks, turning):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._stop_pipeline()
+        await asyncio.wait([self._start(self._stop_pipeline())])
         return 0
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start a task that calls the pipeline. All of them share one context, so that a variable is set for all."""
+        if sys.version_info >= (3, 11):
+            return asyncio.create_task(work, context=self._context)
+        return asyncio.create_task(work)
+
+    async def _keep(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do this until the process ends: user code can cancel any task of its event loop, these included."""
+        while not self._user_code.ending:
+            try:
+                await work()
+            except asyncio.CancelledError:
+                if self._user_code.ending:
+                    raise
+                self._channel.send(OutputWarned("the pipeline cancelled a task of the runner; it was started again"))
+            except BaseException as error:
+                self._channel.send(FrameFailed(report_exception(error, "process")))
+                with suppress(asyncio.CancelledError):
+                    await asyncio.sleep(_AFTER_FAILURE_S)
+
+    async def _wait_stopping(self) -> None:
+        while not self._stopping.is_set():
+            with suppress(asyncio.CancelledError):  # by user code: nobody else cancels the main task
+                await self._stopping.wait()
 
     async def _first_load(self) -> Load | None:
         load = asyncio.create_task(self._load.get())
@@ -252,7 +287,10 @@ class PipelineChild:
 
     def _receive(self) -> None:
         for message in self._channel.receive():
-            self._dispatch(message)
+            try:
+                self._dispatch(message)
+            except Exception as error:  # the messages after it are handled all the same
+                self._channel.send(FrameFailed(report_exception(error, "process")))
 
     def _dispatch(self, message: Message) -> None:
         match message:
@@ -265,7 +303,7 @@ class PipelineChild:
             case FrameTaken(ring, slot):
                 self._output.free(ring, slot)
             case RingOpened(number, name):
-                self._open_input_ring(number, name)
+                self._input.opened(number, name)
             case ParamsSent():
                 self._params.put_nowait(message)
             case StreamOpened(request_id):
@@ -279,13 +317,6 @@ class PipelineChild:
             case Stop():
                 self._stopping.set()
 
-    def _open_input_ring(self, number: int, name: str) -> None:
-        from .ring import FrameRing
-
-        for old in self._input_rings.values():
-            old.close()
-        self._input_rings = {number: FrameRing.attach(name)}
-
     # ---- loading ---------------------------------------------------------------------------
 
     async def _load_pipeline(self, load: Load) -> bool:
@@ -295,6 +326,7 @@ class PipelineChild:
             from ..pipelines.loader import accepted_params, load_params_class, load_pipeline_class, parse_params
             from ..pipelines.spec import PipelineSpec
 
+            use_folder(load.folder)
             self._channel.send(StepEntered("import"))
             self._code = _user_code(load)
             spec = PipelineSpec.model_validate_json(load.spec)
@@ -318,13 +350,14 @@ class PipelineChild:
             await self._pipeline.initialize(**params)
             in_force = self._pipeline.params_in_force() or parsed
             tracing.close()
+            self._take_params(in_force)
+            loaded = self._loaded(in_force, dropped)
         except BaseException as error:
             tracing.close()
             self._channel.send(SourcesSeen(failed_sources(load.spec, error)))
             self._channel.send(LoadFailed(_load_report(error, phase)))
             return False
         self._params_class = params_class
-        self._take_params(in_force)
         self._patches = Patches(
             self._channel,
             self._code,
@@ -332,10 +365,11 @@ class PipelineChild:
             ready=lambda: self._frames.put_nowait(_Exchange()),
             changed=self._send_patched,
             apply_params=self._apply_again,
+            user_code=self._user_code,
         )
         self._send_sources(imported_sources())
         self.last_turn = time.monotonic()  # what held the event loop up until now was the load
-        self._channel.send(self._loaded(in_force, dropped))
+        self._channel.send(loaded)
         return True
 
     def _loaded(self, params: BaseParams, dropped: dict[str, str]) -> Loaded:
@@ -343,17 +377,18 @@ class PipelineChild:
         return Loaded(
             params=dump,
             schema=schema,
-            dropped=dropped,
+            dropped=plain(dropped),
             device=str(self._converter.device),
-            show_reloading_frame=params.show_reloading_frame,
+            show_reloading_frame=bool(params.show_reloading_frame),
             output_width=self._resolution[0],
             output_height=self._resolution[1],
         )
 
     def _take_params(self, params: BaseParams) -> None:
         """These are in force."""
-        self._in_force = params.model_dump(mode="json")
-        self._resolution = params.get_output_resolution()
+        self._in_force = plain(params.model_dump(mode="json"))
+        width, height = params.get_output_resolution()
+        self._resolution = int(width), int(height)
         self._resolution_request = self._request_id
 
     async def _stop_pipeline(self) -> None:
@@ -362,7 +397,7 @@ class PipelineChild:
                 await self._pipeline.stop()
         except asyncio.TimeoutError:
             logging.error("stop() of the pipeline took more than %.1f s; the process ends without it", STOP_GRACE_S)
-        except Exception as error:
+        except BaseException as error:
             self._channel.send(FrameFailed(report_exception(error, "stop")))
 
     async def _report_sources(self) -> None:
@@ -396,12 +431,14 @@ class PipelineChild:
                 case FrameSent():
                     await self._put(message)
                 case StreamDrained():
+                    await self._outputs_left()
                     await self._flush()
                 case _Exchange():
                     await self._patches.exchange()
 
     async def _put(self, message: FrameSent) -> None:
         try:
+            await self._outputs_left()
             await self._put_once(message)
         except Exception as error:
             if self._patches.failed(error):
@@ -414,7 +451,22 @@ class PipelineChild:
     async def _put_once(self, message: FrameSent) -> None:
         frame = self._take_frame(message)
         self._patches.frame_taken(frame.timestamp)
-        await self._pipeline.put_video_frame(frame, message.request_id)
+        with self._user_code:
+            await self._pipeline.put_video_frame(frame, message.request_id)
+
+    async def _outputs_left(self) -> None:
+        """Wait until all outputs so far have been copied: a pipeline may write the next ones to the same memory.
+
+        Nothing is copied for this. Mostly it takes no time: an output has left before the next input arrives.
+        """
+        seen = -1
+        for _ in range(_MOST_OUTPUTS):
+            if seen == self._outputs_seen:
+                return
+            seen = self._outputs_seen
+            await self._waits_for_output.wait()
+            for _turn in range(_TURNS):
+                await asyncio.sleep(0)
 
     async def _put_again(self, message: FrameSent) -> None:
         """The frame at which new code was taken back: the code before it can do it."""
@@ -431,7 +483,7 @@ class PipelineChild:
     def _take_frame(self, message: FrameSent) -> VideoFrame:
         from ..trickle.frame import VideoFrame
 
-        raw = self._input_rings[message.ring].read(message.slot)
+        raw = self._input.ring(message.ring).read(message.slot)
         raw.stamps["taken"] = time.monotonic_ns()
         tensor = self._converter.to_tensor(raw.pixels)
         self._tensors.append(weakref.ref(tensor))
@@ -454,7 +506,8 @@ class PipelineChild:
         flush = getattr(self._pipeline, "flush", None)
         if flush is not None:
             try:
-                await flush()
+                with self._user_code:
+                    await flush()
             except Exception as error:
                 self._channel.send(FrameFailed(report_exception(error, "frame")))
         self._channel.send(Flushed())
@@ -462,15 +515,20 @@ class PipelineChild:
     async def _drain(self) -> None:
         """Frames out of the pipeline."""
         while True:
+            self._waits_for_output.set()
             try:
-                output = await self._pipeline.get_processed_video_frame()
-                await self._send_output(output)
-                self._patches.output_sent(output.timestamp)
+                with self._user_code:
+                    output = await self._pipeline.get_processed_video_frame()
+                    self._waits_for_output.clear()
+                    self._outputs_seen += 1
+                    await self._send_output(output)
+                    self._patches.output_sent(output.timestamp)
             except Exception as error:
                 if self._patches.failed(error):
                     continue
                 self._channel.send(FrameFailed(output_report(error, self._pipeline)))
-                await asyncio.sleep(0.02)  # one that fails at once must not spin
+                self._waits_for_output.set()
+                await asyncio.sleep(_AFTER_FAILURE_S)
 
     async def _send_output(self, output: Any) -> None:
         from .tensor import OutputError, check_output
@@ -482,6 +540,8 @@ class PipelineChild:
             raise OutputError(
                 f"get_processed_video_frame returned {type(output).__name__}, expected a VideoOutput"
             ) from error
+        if not isinstance(request_id, str):
+            raise OutputError(f"request_id of the output is {type(request_id).__name__}, expected that of the input")
         width, height = check_output(tensor)
         if not self._checked:
             self._check_first(tensor, width, height)
@@ -489,10 +549,14 @@ class PipelineChild:
         raw.pts, raw.time_base = timestamp, output.time_base
         raw.stamps["processed"] = processed
         ring, slot = await self._output.take(width, height)
-        self._converter.to_pixels(tensor, ring.pixels(slot, width, height))
-        raw.stamps["downloaded"] = time.monotonic_ns()
-        ring.commit(slot, raw, width, height)
-        self._channel.send(FrameSent(self._output.number, slot, request_id))
+        try:
+            self._converter.to_pixels(tensor, ring.pixels(slot, width, height))
+            raw.stamps["downloaded"] = time.monotonic_ns()
+            ring.commit(slot, raw, width, height)
+        except BaseException:  # a timestamp that is not an integer, a CUDA error that comes late
+            self._output.put_back(slot)
+            raise
+        self._channel.send(FrameSent(self._output.number, slot, plain_text(request_id)))
 
     def _input_of(self, timestamp: int) -> RawFrame:
         """Header of the input that an output came from: that of the same or the next earlier pts."""
@@ -528,37 +592,44 @@ class PipelineChild:
         from ..pipelines.loader import parse_params
 
         try:
-            parsed = parse_params(self._params_class, message.params)
-            resolution = parsed.get_output_resolution()
-            # Contract 5.1: within one stream the size of the pictures stays.
-            if self._request_id and resolution != self._resolution and self._request_id == self._resolution_request:
-                raise ParamsError(
-                    f"the output size cannot change within a stream ({self._resolution} to {resolution}): "
-                    "start a new one"
-                )
-            self._patches.params_kept &= parsed.model_dump(mode="json") == self._in_force
-            reload_task = await self._pipeline.update_params(**message.params)
-            # While it reloads, what is in force is still the old; it is asked again when that is over.
-            in_force = (self._pipeline.params_in_force() if reload_task is None else None) or parsed
+            with self._user_code:
+                parsed = parse_params(self._params_class, message.params)
+                self._check_size(parsed)
+                self._patches.params_kept &= plain(parsed.model_dump(mode="json")) == self._in_force
+                reload_task = await self._pipeline.update_params(**message.params)
+                # While it reloads, what is in force is still the old; it is asked again when that is over.
+                in_force = (self._pipeline.params_in_force() if reload_task is None else None) or parsed
+                self._take_params(in_force)
+                dump, schema = _as_json(in_force)
         except Exception as error:
             self._refuse(message, error)
             return
-        self._take_params(in_force)
         width, height = self._resolution
-        dump, schema = _as_json(in_force)
         self._channel.send(ParamsApplied(message.number, dump, schema, reload_task is not None, width, height))
-        if reload_task is None:
-            return
+        if reload_task is not None:
+            await self._finish_reload(reload_task, parsed)
+
+    def _check_size(self, parsed: BaseParams) -> None:
+        """Contract 5.1: within one stream the size of the frames stays. Raises ParamsError."""
+        resolution = parsed.get_output_resolution()
+        if self._request_id and resolution != self._resolution and self._request_id == self._resolution_request:
+            raise ParamsError(
+                f"the output size cannot change within a stream ({self._resolution} to {resolution}): start a new one"
+            )
+
+    async def _finish_reload(self, reload_task: Awaitable[Any], parsed: BaseParams) -> None:
         try:
-            await reload_task
-            in_force = self._pipeline.params_in_force() or parsed
+            with self._user_code:
+                await reload_task
+                in_force = self._pipeline.params_in_force() or parsed
+                self._take_params(in_force)
+                reloaded = ParamsReloaded(*_as_json(in_force))
         except Exception as error:
             # Contract part 6: a reload that fails leaves no usable pipeline; the process ends.
             self._channel.send(FrameFailed(report_exception(error, "update_params")))
             self._stopping.set()
             return
-        self._take_params(in_force)
-        self._channel.send(ParamsReloaded(*_as_json(in_force)))
+        self._channel.send(reloaded)
 
     async def _apply_again(self, defaults: dict[str, tuple[Any, Any]]) -> None:
         """Apply the params in force, with new defaults where they had the old ones.
@@ -574,15 +645,18 @@ class PipelineChild:
             if params.get(name) == old:
                 params[name] = new
                 self._patches.params_kept = False
-        parsed = parse_params(self._params_class, params)
-        reload_task = await self._pipeline.update_params(**params)
-        if reload_task is not None:
-            await reload_task
-        self._take_params(self._pipeline.params_in_force() or parsed)
-        self._channel.send(ParamsReloaded(*_as_json(self._pipeline.params_in_force() or parsed)))
+        with self._user_code:
+            parsed = parse_params(self._params_class, params)
+            reload_task = await self._pipeline.update_params(**params)
+            if reload_task is not None:
+                await reload_task
+            in_force = self._pipeline.params_in_force() or parsed
+            self._take_params(in_force)
+            reloaded = ParamsReloaded(*_as_json(in_force))
+        self._channel.send(reloaded)
 
     def _refuse(self, message: ParamsSent, error: Exception) -> None:
-        refused = error.refused if isinstance(error, ParamsError) else {}
+        refused = plain(error.refused) if isinstance(error, ParamsError) else {}
         self._channel.send(ParamsRefused(message.number, report_exception(error, "update_params"), refused))
 
 
@@ -590,59 +664,15 @@ class _Exchange:
     """In the queue of frames: new code is planned, and goes in before the next one."""
 
 
-class OutputRing:
-    """The ring that a pipeline process writes its outputs to; grows when pictures do.
-
-    Attributes:
-        number: of the current ring, from 1; 0 before the first output.
-    """
-
-    def __init__(self, channel: ChildChannel) -> None:
-        self.number = 0
-        self._channel = channel
-        self._ring: FrameRing | None = None
-        self._retired: list[FrameRing] = []
-        self._slots: asyncio.Queue[int] = asyncio.Queue()
-
-    async def take(self, width: int, height: int) -> tuple[FrameRing, int]:
-        """A slot to write to, opened; waits while the host holds all of them."""
-        if self._ring is None or not self._ring.fits(width, height):
-            self._open(width, height)
-        assert self._ring is not None
-        slot = await self._slots.get()
-        self._ring.open_slot(slot)
-        return self._ring, slot
-
-    def free(self, ring: int, slot: int) -> None:
-        """The host has given a slot back."""
-        if ring != self.number:
-            return
-        self._slots.put_nowait(slot)
-        # It has attached to this ring: the one before is not needed any more.
-        while self._retired:
-            self._retired.pop().close()
-
-    def _open(self, width: int, height: int) -> None:
-        from .ring import FrameRing
-
-        if self._ring is not None:
-            self._retired.append(self._ring)
-        self._ring = FrameRing.create(OUTPUT_SLOTS, width, height)
-        self.number += 1
-        self._slots = asyncio.Queue()
-        for slot in range(OUTPUT_SLOTS):
-            self._slots.put_nowait(slot)
-        self._channel.send(RingOpened(self.number, self._ring.name))
-
-
 def _as_json(params: BaseParams) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Params as plain data, and the JSON schema of their class."""
-    return params.model_dump(mode="json"), _schema_of(type(params))
+    """Params as plain data, and the JSON schema of their class. Raises what serializers of the class raise."""
+    return plain(params.model_dump(mode="json")), _schema_of(type(params))
 
 
 @functools.lru_cache(maxsize=8)  # params may come many times a second, and the class is mostly the same
 def _schema_of(params_class: type[BaseParams]) -> dict[str, Any]:
-    return params_class.model_json_schema()
+    schema: dict[str, Any] = plain(params_class.model_json_schema())
+    return schema
 
 
 def _user_code(load: Load) -> Sources:

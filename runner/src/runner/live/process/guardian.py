@@ -27,7 +27,7 @@ from ..events import (
     StateChanged,
 )
 from ..pipelines.spec import PipelineSpec
-from ..report import ErrorReport
+from ..report import ErrorReport, code_around
 from ..trickle.frame import RawFrame
 from . import messages
 from .exit import ProcessExit
@@ -39,14 +39,16 @@ from .policy import PLAIN_RELOADS, ReloadOptions, RestartPolicy
 from .process import LoadError, PipelineProcess
 from .revision import LoadRequest, Revision, exit_report
 from .standby import Standby
-from .state import STOP_STREAM_AFTER_S, PipelineState, compute_state
+from .state import NO_INPUT_ERROR_S, STOP_STREAM_AFTER_S, PipelineState, compute_state
 from .status import PipelineStatus
 from .switchboard import Switchboard
-from .watchdog import Watchdog
+from .watchdog import Watchdog, users_place
 
 TICK_S = 1.0
 RESTARTS_FORGOTTEN_S = 60.0  # a process that has served that long did not die of its start
 SETTLED_S = 5.0  # one that crashes sooner was not good, if it does so twice
+# One frame of a lossless stream, whose source waits for it: as long as a source may be silent in any other stream.
+FRAME_LIMIT_S = NO_INPUT_ERROR_S
 HUNG_AFTER_S = 15.0  # without a heartbeat, which needs neither the event loop nor user code
 
 
@@ -99,6 +101,7 @@ class ProcessGuardian:
         self._served_since = 0.0
         self._failures = Failures(emit)
         self._closed = False
+        self._hung: PipelineProcess | None = None  # the latest that was to be killed for it
         self._wanted: dict[str, Any] | None = None  # params that came while nothing could take them
         self._initial: dict[str, Any] = {}  # what the pipeline made of the initial params
         self._updating = asyncio.Lock()
@@ -409,6 +412,9 @@ class ProcessGuardian:
         self.standby.check()
         if self.board.paused:
             return
+        if serving is not None and self.board.lossless and serving.process.busy_s > FRAME_LIMIT_S:
+            self._kill_hung(serving, f"has not answered a frame for {FRAME_LIMIT_S:.0f} s")
+            return
         if serving is not None:
             self._spawn(self.watchdog.look(serving))
         facts = self.health.facts(
@@ -464,11 +470,23 @@ class ProcessGuardian:
     def _kill_hung(self, revision: Revision, what: str) -> None:
         async def dump_and_kill() -> None:
             where = await revision.process.dump_stacks()
-            report = ErrorReport("frame", "PipelineHung", f"the pipeline {what}; its process is ended", traceback=where)
+            file, line, function = users_place(where) or ("", 0, "")
+            report = ErrorReport(
+                phase="frame",
+                kind="PipelineHung",
+                message=f"the pipeline {what}; its process is ended",
+                file=file,
+                line=line,
+                function=function,
+                code=code_around(file, line),
+                traceback=where,
+            )
             self._emit(PipelineFailed(revision=revision.number, report=report))
             revision.process.kill(what)
 
-        self._spawn(dump_and_kill())
+        if self._hung is not revision.process:  # else that is under way
+            self._hung = revision.process
+            self._spawn(dump_and_kill())
 
     def _set_state(self, state: PipelineState) -> PipelineState:
         """Returns the state before."""

@@ -19,6 +19,7 @@ from multiprocessing.process import BaseProcess
 from typing import Protocol
 
 from . import child
+from .descendants import join_run
 from .messages import Boot
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -58,6 +59,7 @@ class Wires:
 
 def open_wires(*, verbose: bool, template: bool = False) -> tuple[Wires, Boot]:
     """New wires: the host's ends, and the other ends as the boot of a process."""
+    join_run()
     context = multiprocessing.get_context("spawn")
     ours, theirs = socket.socketpair()
     stdout, stdout_writer = context.Pipe(duplex=False)

@@ -94,6 +94,7 @@ class Load:
     dropped and named, and the rest applied (params that come from an earlier revision). `store`: folder
     of the snapshot store, "" for none. `snapshot`: these sources are loaded instead of what is on disk.
     `patchable`: code may be put into the process later, so note what runs while it is loaded.
+    `folder`: of its `ProcessResources`, "" for none.
     """
 
     spec: str
@@ -102,6 +103,7 @@ class Load:
     store: str = ""
     snapshot: tuple[SourceFile, ...] = ()
     patchable: bool = False
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..code.patch import CodePatch
     from ..code.source import Sources
     from ..pipelines import Pipeline
+    from .user_code import UserCode
 
 PROBATION_OUTPUTS = 30  # until then an exception takes the new code back
 # Changed code that runs at the exchange gets half a second to end; frames go on meanwhile.
@@ -48,6 +49,7 @@ class Patches:
         ready: Callable[[], None],
         changed: Callable[[], None],
         apply_params: Callable[[dict[str, tuple[Any, Any]]], Coroutine[Any, Any, None]],
+        user_code: UserCode,
     ) -> None:
         self.own_tasks: tuple[asyncio.Task[None], ...] = ()
         self.params_kept = True
@@ -57,6 +59,7 @@ class Patches:
         self._ready = ready
         self._changed = changed
         self._apply_params = apply_params
+        self._user_code = user_code
         self._number = 0
         self._tries = 0
         self._planned: CodePatch | None = None
@@ -124,7 +127,8 @@ class Patches:
         if patch is None:
             return
         try:
-            await patch.exchange([task.get_coro() for task in self.own_tasks])
+            with self._user_code:  # new statements and the reload hook
+                await patch.exchange([task.get_coro() for task in self.own_tasks])
         except PatchRefused as refused:
             if not isinstance(refused, PatchBusy) or not self._try_again(patch):
                 self._channel.send(PatchFailed(number, refused=str(refused)))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 import os
 import signal
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...errors import ParamsError, ProcessError
 from ...time_limit import time_limit
@@ -20,11 +21,12 @@ from ..pipelines.spec import PipelineSpec
 from ..report import ErrorReport
 from ..trickle.frame import RawFrame
 from .channel import HostChannel
+from .descendants import children_of, kill_all, kill_descendants
 from .exit import ProcessExit, describe_exit
 from .flow_control import CEILING, CEILING_PATIENCE_S
 from .frame_sender import FrameSender
 from .launch import ChildHandle, Wires, reap_group, spawn
-from .lines import follow_lines
+from .lines import LineReader, follow_lines
 from .messages import (
     CodePatched,
     DropPatch,
@@ -54,16 +56,23 @@ from .messages import (
     Warm,
     Warmed,
 )
+from .resources import ProcessResources
 from .ring import FrameRing
+from .stacks import ASK_SIGNAL, INSIST_SIGNAL
+
+if TYPE_CHECKING:
+    import psutil
 
 TERM_GRACE_S = 3.0  # from the request to stop to SIGKILL (contract part 6)
 KILL_GRACE_S = 2.0
 PARAMS_TIMEOUT_S = 10.0
 ANSWERED_QUIET_S = 0.1  # after the last output, once there are as many as inputs
 RECENT_LOG_LINES = 50
-DUMP_LIMIT_S = 2.0  # for a process to print where its threads are
+_LAST_LINES_S = 0.05  # for what a process that has ended wrote last to be read
+DUMP_LIMIT_S = 3.0  # for a process to print where its threads are
 _DUMP_LOOK_S = 0.02
 # Last lines of what is printed: where `multiprocessing` has a process begin, or of a stack that is too deep.
+_DUMPED = (b"Thread 0x", b"Current thread 0x", b"  File ", b"  ...")
 _OUTERMOST = ('  File "<string>", line 1 in <module>', "  ...")
 
 
@@ -139,6 +148,10 @@ class PipelineProcess:
         self._applied: ParamsApplied | None = None  # the newest, and what has become of it
         self._recent: deque[str] = deque(maxlen=RECENT_LOG_LINES)
         self._dumps: list[list[str]] = []  # each gets what is printed while somebody waits for the stacks
+        self._readers: tuple[LineReader, ...] = ()
+        self._resources: ProcessResources | None = None
+        self._children: list[psutil.Process] = []  # as they were when it was asked to stop
+        self._cleaning: asyncio.Task[None] | None = None
 
     # ---- birth -----------------------------------------------------------------------------
 
@@ -159,8 +172,10 @@ class PipelineProcess:
         self._ready = loop.create_future()
         loop.add_reader(handle.sentinel, self._reap)
         await self._channel.connect(wires.control)
-        for name, reader in (("stdout", wires.stdout), ("stderr", wires.stderr)):
-            await follow_lines(reader, functools.partial(self._line, name))
+        self._readers = (
+            await follow_lines(wires.stdout, functools.partial(self._line, "stdout")),
+            await follow_lines(wires.stderr, functools.partial(self._line, "stderr"), self._watch_dumps),
+        )
 
     def belong_to(
         self,
@@ -203,7 +218,17 @@ class PipelineProcess:
             strict: a refused param fails the load; else it is dropped and named in `loaded`.
             store, snapshot, patchable: see `messages.Load`.
         """
-        self._channel.send(Load(self.spec.model_dump_json(), params, strict, store, snapshot, patchable))
+        self._channel.send(
+            Load(self.spec.model_dump_json(), params, strict, store, snapshot, patchable, self._make_folder())
+        )
+
+    def _make_folder(self) -> str:
+        try:
+            self._resources = ProcessResources()
+        except OSError as error:
+            logging.warning("temporary files of the pipeline are not removed: %s", error)
+            return ""
+        return self._resources.folder
 
     async def ready(self, timeout_s: float | None = None) -> Loaded:
         """Wait until the pipeline is initialized.
@@ -496,10 +521,14 @@ class PipelineProcess:
 
     def _line(self, source: str, text: str) -> None:
         self._recent.append(text)
-        if source == "stderr":
-            for lines in self._dumps:
-                lines.append(text)
         self._on_message(LogLine("ERROR" if source == "stderr" else "INFO", source, text, time.time()))
+
+    def _watch_dumps(self, lines: Sequence[bytes]) -> None:
+        """Take the stacks that somebody waits for out of all that is printed, also of what is too much to log."""
+        if self._dumps:
+            found = [line.decode("utf-8", "replace").rstrip() for line in lines if line.startswith(_DUMPED)]
+            for dump in self._dumps:
+                dump.extend(found)
 
     # ---- death -----------------------------------------------------------------------------
 
@@ -511,6 +540,7 @@ class PipelineProcess:
         self._ended_by = self._ended_by or "was stopped"
         try:
             if self.exit is None and self.loaded is not None:
+                await self._note_children()
                 self._channel.send(Stop())
                 self._signal(signal.SIGTERM)
                 with contextlib.suppress(asyncio.TimeoutError):
@@ -523,13 +553,20 @@ class PipelineProcess:
                 await self._exited.wait()
         return self.exit or ProcessExit(0, "does not die (stuck in the kernel?)")
 
+    async def _note_children(self) -> None:
+        """Once it has exited, nobody knows any more whose children they were."""
+        with contextlib.suppress(RuntimeError):  # this process ends, and has no more threads for it
+            self._children += await asyncio.to_thread(children_of, self.pid)
+
     def kill(self, because: str = "was stopped") -> None:
         """SIGKILL to the process and everything it has started; `because` is told as the reason of its exit."""
         self._ended_by = self._ended_by or because
         if self._handle is None or not self.pid or self.exit is not None:
             return
+        self._children += children_of(self.pid)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
+        kill_all(self._children)
         self._signal(signal.SIGKILL)  # it may not have come so far as to lead a group
 
     def _signal(self, number: signal.Signals) -> None:
@@ -541,11 +578,14 @@ class PipelineProcess:
         """Have the process print where each of its threads is; the text, "" if it does not answer."""
         lines: list[str] = []
         self._dumps.append(lines)
-        self._signal(signal.SIGUSR1)
-        until = time.monotonic() + DUMP_LIMIT_S
+        self._signal(ASK_SIGNAL)
+        began, insisted = time.monotonic(), False
         try:
-            while self.exit is None and time.monotonic() < until and not _is_whole(lines):
+            while self.exit is None and time.monotonic() - began < DUMP_LIMIT_S and not _is_whole(lines):
                 await asyncio.sleep(_DUMP_LOOK_S)
+                if not insisted and not lines and time.monotonic() - began > DUMP_LIMIT_S / 2:
+                    self._signal(INSIST_SIGNAL)
+                    insisted = True
         finally:
             self._dumps = [other for other in self._dumps if other is not lines]
         return "\n".join(lines)
@@ -555,15 +595,36 @@ class PipelineProcess:
         assert self._handle is not None
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._handle.sentinel)
-        code = self._handle.reap()
         # Whatever it started and left behind. Its pid stays taken for as long as its group has members.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         # What it wrote last may still be in the pipes: let it be read before the exit is told.
-        loop.call_later(0.05, self._ended, code)
+        for reader in self._readers:
+            reader.read_on()
+        self._cleaning = loop.create_task(self._clean_up())
+
+    async def _clean_up(self) -> None:
+        """End and remove what it has left behind, then report its exit."""
+        assert self._handle is not None
+        try:
+            # Not waited for yet: its number, which is part of the label of what it has started, stays taken.
+            await asyncio.gather(asyncio.sleep(_LAST_LINES_S), asyncio.to_thread(self._end_descendants))
+            if self._resources is not None:
+                self._resources.close()
+                await asyncio.to_thread(self._resources.remove)
+        except Exception:
+            logging.exception("what the pipeline process has left behind could not be removed")
+        finally:
+            self._ended(self._handle.reap())
+
+    def _end_descendants(self) -> None:
+        kill_all(self._children)
+        kill_descendants(self.pid)
 
     def _ended(self, code: int) -> None:
         reap_group(self.pid)
+        for reader in self._readers:
+            reader.flush()
         self.exit = ProcessExit(code, self._ended_by or describe_exit(code), tuple(self._recent))
         self._channel.close()
         self._input.close()

@@ -55,8 +55,9 @@ class Watchdog:
         if "place" in self._told:
             return
         self._told.add("place")
-        place = _users_place(await revision.process.dump_stacks())
-        self._tell(revision, "told", f"{what}{place}")
+        place = users_place(await revision.process.dump_stacks())
+        where = f": {os.path.basename(place[0])}:{place[1]} in {place[2]}" if place else ""
+        self._tell(revision, "told", f"{what}{where}")
 
     def _tell(self, revision: Revision, thing: str, message: str) -> None:
         if thing not in self._told:
@@ -64,9 +65,9 @@ class Watchdog:
             self._emit(PipelineWarned(revision=revision.number, message=message))
 
 
-def _users_place(stacks: str) -> str:
-    """Where the user's code is, by the first line of it in what faulthandler printed; "" if it is nowhere."""
+def users_place(stacks: str) -> tuple[str, int, str] | None:
+    """File, line and function of the user's code, by its first line in what faulthandler printed; None without one."""
     for match in _STACK_LINE.finditer(stacks):
         if is_user_file(match["file"]):
-            return f": {os.path.basename(match['file'])}:{match['line']} in {match['function']}"
-    return ""
+            return match["file"], int(match["line"]), match["function"]
+    return None

@@ -1,0 +1,87 @@
+"""LineLimit: how many lines pass, and which of the rest."""
+
+from __future__ import annotations
+
+from runner.live.api.hub import QUEUED_EVENTS, EventHub
+from runner.live.events import LoadSuperseded, LogWritten
+from runner.live.process.line_limit import BURST_LINES, KEPT_LINES, LINES_PER_S, LineLimit
+from runner.live.process.lines import LineReader
+
+
+class Lines:
+    """A limit with a clock that the test moves; what it has passed on."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.passed: list[int | str] = []
+        self.limit: LineLimit[int] = LineLimit(
+            self.passed.append, lambda count: self.passed.append(f"-{count}"), lambda: self.now
+        )
+
+
+def test_a_burst_passes() -> None:
+    lines = Lines()
+    lines.limit.add(range(BURST_LINES))
+    lines.limit.flush()
+    assert lines.passed == list(range(BURST_LINES))
+
+
+def test_above_the_rate_the_newest_are_kept_and_the_others_counted() -> None:
+    lines = Lines()
+    lines.limit.add(range(BURST_LINES + 500))
+    lines.limit.add([9999])
+    assert lines.passed == list(range(BURST_LINES))
+    lines.limit.flush()
+    [note, *last] = lines.passed[BURST_LINES:]
+    assert note == f"-{501 - KEPT_LINES}"
+    assert last == [*range(BURST_LINES + 501 - KEPT_LINES, BURST_LINES + 500), 9999]
+
+
+def test_a_few_above_the_rate_are_only_late() -> None:
+    lines = Lines()
+    lines.limit.add(range(BURST_LINES + 3))
+    lines.limit.flush()
+    assert lines.passed == list(range(BURST_LINES + 3))
+
+
+def test_order_is_kept_and_the_allowance_comes_back() -> None:
+    lines = Lines()
+    lines.limit.add(range(BURST_LINES + 1))
+    lines.now = 1.0
+    lines.limit.add([2000])  # behind the one that is held
+    assert lines.passed[-1] == BURST_LINES - 1
+    lines.limit.flush()
+    assert lines.passed[-2:] == [BURST_LINES, 2000]
+    lines.limit.add(range(3000, 3000 + 2 * LINES_PER_S))
+    assert lines.passed[-1] == 3000 + LINES_PER_S - 1
+
+
+async def test_a_listener_that_does_not_read_misses_lines_and_no_loads() -> None:
+    hub = EventHub()
+    listening = hub.listen(LoadSuperseded(revision=1))
+    assert (await anext(listening)).type == "LoadSuperseded"
+    hub.emit(LoadSuperseded(revision=2))
+    for number in range(2 * QUEUED_EVENTS):
+        hub.emit(LogWritten(level="INFO", source="stdout", message=str(number)))
+    hub.emit(LoadSuperseded(revision=3))
+    hub.close()
+    events = [event async for event in listening]
+    assert len(events) <= QUEUED_EVENTS + 1
+    assert [event.revision for event in events if isinstance(event, LoadSuperseded)] == [2, 3]
+    assert any(isinstance(event, LogWritten) and "dropped" in event.message for event in events)
+
+
+async def test_who_watches_gets_all_lines_also_those_that_are_dropped() -> None:
+    logged: list[str] = []
+    watched: list[bytes] = []
+    reader = LineReader(logged.append, watched.extend)
+    reader.data_received(b"flood\n" * (BURST_LINES + 500))
+    reader.data_received(b"Current thread\n" + b"flood\n" * 500 + b"half a li")
+    assert b"Current thread" in watched
+    assert len(logged) == BURST_LINES
+    reader.data_received(b"ne")
+    reader.flush()
+    assert "dropped" in logged[BURST_LINES]
+    assert logged[-2:] == ["flood", "half a line"]
+    reader.connection_lost(None)
+    assert logged[-1] == "half a line"
