@@ -256,14 +256,44 @@ class TestObserved:
                 await edit.gives(10)
                 assert edit.pid == pid
 
-    async def test_without_a_stream_there_is_nothing_to_observe(self, write: WriteModule, tmp_path: Path) -> None:
+    async def test_without_a_stream_the_first_frames_of_the_next_one_prove_it(
+        self, write: WriteModule, tmp_path: Path
+    ) -> None:
+        async with edited(write, tmp_path, transform(10)) as edit:
+            pid = edit.pid
+            edit.run.guardian.board.close_stream()
+            for number, value in enumerate((20, 30), 2):
+                edit.save(transform(value))
+                load = await edit.loaded(number)
+                assert load.plan.way == "in place"
+                assert any("no frame has shown yet" in warning for warning in load.warnings)
+            edit.run.stream()
+            await edit.gives(30)
+            edit.save(transform(40))
+            await edit.gives(40)
+            assert edit.pid == pid
+
+    async def test_or_refute_it(self, write: WriteModule, tmp_path: Path) -> None:
+        async with edited(write, tmp_path, kept()) as edit:
+            edit.run.guardian.board.close_stream()
+            edit.save(kept(build="n + 9"))
+            assert (await edit.loaded(2)).plan.way == "in place"
+            edit.run.stream()
+            load = await edit.loaded(3)
+            assert load.plan.why.startswith("not in place: build() did not run on the last frame")
+            await edit.gives(20)
+
+    async def test_an_exception_in_them_restores_what_was_proven_last(self, write: WriteModule, tmp_path: Path) -> None:
         async with edited(write, tmp_path, transform(10)) as edit:
             edit.run.guardian.board.close_stream()
             edit.save(transform(20))
-            load = await edit.loaded(2)
-            assert "no stream runs" in load.plan.why
+            await edit.loaded(2)
+            edit.save(transform(30, body="1 / 0"))
+            await edit.loaded(3)
             edit.run.stream()
-            await edit.gives(20)
+            failed = await edit.run.next(LoadFailed)
+            assert (failed.revision, failed.serving) == (3, 1)
+            await edit.gives(10)
 
     async def test_a_held_input_shows_the_new_code_its_last_frame(self, write: WriteModule, tmp_path: Path) -> None:
         async with edited(write, tmp_path, transform(10)) as edit:

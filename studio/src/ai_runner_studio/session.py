@@ -204,7 +204,7 @@ class Session:
         await self._ready_host().post("/api/revert", {"revision": revision})
 
     async def set_keep_weights(self, on: bool) -> None:
-        """Whether reloads are to put changed code into the running process where that is sound.
+        """Set whether changed code is put into the running process where frames prove it.
 
         Raises:
             HostError: there is no host.

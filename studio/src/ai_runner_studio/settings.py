@@ -31,7 +31,7 @@ class Settings:
             `interpreter.find_interpreter` look. python_configured: as pyproject.toml names it.
         watch: more files, folders or patterns to reload on.
         reload: whether saves reload at all; without it nothing is kept ready for a reload.
-        keep_weights: whether changed code is put into the running process where that is sound.
+        keep_weights: whether changed code is put into the running process where frames prove it.
         in_place: functions, as ``module:Class.method``, whose changes are put there without proof.
         standby: whether a process is kept that has done the third-party imports; standby_reserve_mb: RAM that
             must stay free beside it.

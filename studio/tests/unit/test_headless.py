@@ -78,6 +78,7 @@ class TestFigures:
                 files=("/p/a.py",),
                 plan=plan,
                 frames_lost=4,
+                forced=True,
                 output_gap_s=0.123456,
                 memory_before_bytes=10,
                 memory_after_bytes=20,
@@ -91,7 +92,7 @@ class TestFigures:
             "revision": 3, "reason": "back to revision 1", "outcome": "serving", "steps": {}, "total_s": 0.5,
             "files": ("/p/a.py",), "level": "process", "way": "hand-over", "why": "no room for two", "standby": "spawn",
             "memory_before_bytes": 10, "memory_after_bytes": 20, "vram_before_bytes": None, "vram_after_bytes": 30,
-            "frames_lost": 4, "output_gap_s": 0.1235, "restores": 1,
+            "frames_lost": 4, "forced": True, "output_gap_s": 0.1235, "restores": 1,
         }  # fmt: skip
 
     def test_a_load_that_was_given_up_has_what_was_known_of_it(self) -> None:

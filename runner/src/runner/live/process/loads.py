@@ -228,7 +228,7 @@ class Loads:
         serving = self._board.serving
         if serving is None or not self.options.keep_weights or revision.request.restores is not None:
             return False
-        why = _unpatchable(revision.request, streams=self._board.request_id is not None)
+        why = _unpatchable(revision.request)
         if why:
             revision.plan = replace(revision.plan, why=why)
             return False
@@ -253,7 +253,7 @@ class Loads:
         """Wait until its process has seen all of the new code run on frames.
 
         Raises:
-            PatchRefused: a part did not run, or no frame came.
+            PatchRefused: a part did not run on a frame.
             LoadError: a frame failed, the process died, or it hangs and is killed.
         """
         process = serving.process
@@ -264,7 +264,9 @@ class Loads:
             if self._board.paused and process.idle:
                 self._board.show_again()
             if self._board.request_id is None or (time.monotonic() - since > PATCH_PROOF_S and process.idle):
-                raise PatchRefused("no frame came that could show whether the new code runs")
+                revision.unproven = True
+                revision.warnings.append("no frame has shown yet whether the new code runs; the next ones will")
+                return
             if time.monotonic() - since > PATCH_PROOF_S:
                 raise LoadError(await self._kill_hung(process))
 
@@ -318,17 +320,23 @@ class Loads:
 
     def refuted(self, number: int, reason: str, frames: int) -> None:
         """A changed part did not run on the first frames; the process has the code before it."""
-        if self.current is not None and self.current.number == number:
-            many = "1 frame" if frames == 1 else f"{frames} frames"
-            self.current.refute(f"{reason} ({many} came from the new code before it was taken back)")
+        many = "1 frame" if frames == 1 else f"{frames} frames"
+        why = f"{reason} ({many} came from the new code before it was taken back)"
+        current, serving = self.current, self._board.serving
+        if current is not None and current.number == number:
+            current.refute(why)
+        elif current is None and serving is not None and serving.number == number:
+            request = serving.request
+            self.begin(LoadRequest(request.reason, request.files, whole=True, why=f"not in place: {why}"))
 
     def proven(self, number: int) -> None:
         """The code that was put into the process was seen to run on its first frames."""
-        for revision in (self.current, self._unreported):
+        for revision in (self.current, self._unreported, self._board.serving):
             if revision is not None and revision.number == number:
                 if self._board.serving is not None:
                     self._board.losses.end(revision.loss, self._board.serving.last_output_s)
                 revision.prove()
+                revision.unproven = False
 
     def process_ended(self, serving: Revision, exit: ProcessExit) -> None:
         """It may have been taking new code just then."""
@@ -365,7 +373,7 @@ class Loads:
         if old is not None and plan.way == "hand-over":
             self._plan(revision, plan)
             await self._make_room(revision, old)
-        if revision.request.whole:
+        if revision.request.whole and not revision.request.why:
             self._standby.forget()  # asked for when a dependency was installed, say
         taken = await self._standby.take()
         self._plan(revision, replace(plan, standby=taken[1] if taken is not None else ""))
@@ -534,12 +542,10 @@ class Loads:
         return measure_use(self._gauge, process.pid, process.vram_reserved)
 
 
-def _unpatchable(request: LoadRequest, *, streams: bool) -> str:
+def _unpatchable(request: LoadRequest) -> str:
     """Why a request wants a fresh process by itself; "" if it does not."""
-    if not streams and not request.force:
-        return "not in place: no stream runs, so no frame could show that the new code runs"
     if request.whole:
-        return "a fresh process was asked for"
+        return request.why or "a fresh process was asked for"
     others = [file for file in request.files if not file.endswith(".py")]
     if others:
         return f"not in place: {others[0].rpartition('/')[2]} is no Python source"

@@ -136,8 +136,8 @@ class Patches:
         except Exception as error:  # from a new statement or the reload hook
             self._channel.send(PatchFailed(number, report=self._report(error)))
             return
+        self._changed()  # first, so that the host knows the sources of what the next message announces
         self._channel.send(CodePatched(number, patch.changed, patch.empty, patch.forced))
-        self._changed()
         try:
             await self._start_watching(patch)
         except Exception as error:  # from update_params

@@ -73,7 +73,7 @@ class LoadRequest:
         reason, files: told in the events of the load.
         strict: a refused param fails the load; else it is dropped and named.
         saved_ago_s: how long ago the save was that asks for it; counts into its times.
-        whole: in a fresh process, also where the running one could take the new code.
+        whole: in a fresh process, also where the running one could take the new code; `why` says why, "" if asked for.
         force: put it into the running process where that can be done, proven or not.
         restores: the earlier revision whose code is wanted; None for what is on disk.
     """
@@ -83,6 +83,7 @@ class LoadRequest:
     strict: bool = False
     saved_ago_s: float = 0.0
     whole: bool = False
+    why: str = ""
     force: bool = False
     restores: int | None = None
 
@@ -101,6 +102,7 @@ class Revision:
         last_output_s, last_shown_s: presentation time of its newest output, and of the newest input that it
             was shown; -inf before the first.
         forced: code was put into its process without proof.
+        unproven: its code was put into its process while no frame came; the first ones will prove or refute it.
         warnings: what the author should know.
         loss: counts the frames that it costs.
         use_before: memory of the process before it.
@@ -120,7 +122,7 @@ class Revision:
         self.warnings: list[str] = []
         self.loss = LossWindow()
         self.retired = asyncio.Event()
-        self.forced = False
+        self.forced = self.unproven = False
         self.use_before = ProcessUse()
         self._owner = owner
 
@@ -131,7 +133,8 @@ class Revision:
 
     def take_over(self, before: Revision) -> None:
         """Its code is in the process of the revision before it."""
-        self.before = before
+        # Code that was never proven is taken back before newer code goes in.
+        self.before = before.before if before.unproven else before
         self.forced = self.forced or before.forced
         before.before = None  # one step back is all there is
         self.run_in(before.process)
