@@ -8,12 +8,14 @@ from collections.abc import Awaitable, Callable
 
 from ..trickle.frame import RawFrame
 from .flow_control import FlowControl
-from .input_ring import InputRing
+from .input_ring import WAITING_AT_EXCHANGE, InputRing
 from .messages import FrameSent, FrameTaken, Message
+
+CATCH_UP_FRAMES = 30
 
 
 class FrameSender:
-    """Sends frames into one process. At most one frame waits for room; the source keeps the others.
+    """Sends frames into one process. At most one frame waits for room, a few more while new code goes in.
 
     Call `advance` after each change of `flow`.
 
@@ -35,11 +37,13 @@ class FrameSender:
         self._ring = InputRing()
         self._sent_at = 0.0
         self._blocked = 0  # calls of `send` that are waiting for room
+        self._catch_up: int | None = None  # frames until no more than one may wait
         self._starving: asyncio.TimerHandle | None = None
 
     def offer(self, frame: RawFrame, request_id: str) -> int:
-        """Send a frame, or let it wait instead of an older one; return the number of dropped frames (0, 1)."""
+        """Send a frame, or let it wait instead of an older one; return the number of dropped frames."""
         superseded = 0
+        self._count_down()
         if self.room.is_set():
             self._write(frame, request_id)
         else:
@@ -60,6 +64,21 @@ class FrameSender:
         self._write(frame, request_id)
         self.advance()
 
+    def hold(self) -> None:
+        """Let a few more frames wait, instead of replacing one another, until `let_go`."""
+        self._ring.limit, self._catch_up = WAITING_AT_EXCHANGE, None
+
+    def let_go(self) -> None:
+        """Give the pipeline some frames of time to catch up with those that wait; then one may wait again."""
+        self._catch_up = CATCH_UP_FRAMES
+
+    def _count_down(self) -> None:
+        if self._catch_up is None:
+            return
+        self._catch_up -= 1
+        if not self._catch_up or not self._ring.waiting:
+            self._ring.limit, self._catch_up = 1, None
+
     def take_back(self, message: FrameTaken) -> None:
         """Free the slot of a frame for which `put_video_frame` has returned."""
         self._ring.free(message)
@@ -68,11 +87,9 @@ class FrameSender:
 
     def advance(self) -> None:
         """Send the waiting frame if there is room for it."""
-        waiting = self._ring.waiting
-        if waiting is not None and self.flow.has_room:
-            self._ring.waiting = None
-            self._announce(waiting, self._ring.waiting_s)
-        free = self._ring.waiting is None
+        if self._ring.waiting and self.flow.has_room:
+            self._announce(*self._ring.waiting.popleft())
+        free = not self._ring.waiting
         _set(self.room, free and self.flow.has_room)
         _set(self.taken, free and not self.flow.busy)
         self._watch_starving()
@@ -85,8 +102,8 @@ class FrameSender:
 
     @property
     def waiting(self) -> int:
-        """Frames (0 or 1) that wait for the pipeline."""
-        return int(self._ring.waiting is not None)
+        """Frames that wait for the pipeline."""
+        return len(self._ring.waiting)
 
     @property
     def busy_s(self) -> float:

@@ -3,41 +3,45 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 
 from ..trickle.frame import RawFrame
 from .messages import FrameSent, FrameTaken, RingOpened
 from .ring import FrameRing
 
-INPUT_SLOTS = 3  # one in the pipeline, one waiting, one to spare while rings change
+WAITING_AT_EXCHANGE = 4  # frames that may wait while new code goes into the pipeline
+# One in the pipeline, those that wait, one to spare while rings change. The free slot used last is used first, so that
+# memory of the others is not touched.
+INPUT_SLOTS = WAITING_AT_EXCHANGE + 2
 
 
 class InputRing:
-    """Slots for the frames into a process, and the one frame that waits.
+    """Slots for the frames into a process, and the frames that wait.
 
     Attributes:
         announce: a ring that the process has not been told of yet.
-        waiting: the frame that is next once the pipeline has room for it.
-        waiting_s: its presentation time in seconds.
+        waiting: frames that are next once the pipeline has room, with their presentation times in seconds.
+        limit: for how many may wait; above it the oldest is dropped.
     """
 
     def __init__(self) -> None:
         self.announce: RingOpened | None = None
-        self.waiting: FrameSent | None = None
-        self.waiting_s = 0.0
+        self.waiting: deque[tuple[FrameSent, float]] = deque()
+        self.limit = 1
         self._ring: FrameRing | None = None
         self._retired: list[FrameRing] = []
         self._number = 0
         self._free: list[int] = []
 
     def wait(self, frame: RawFrame, request_id: str) -> int:
-        """Put a frame in the place of the one that waits; how many (0, 1) that dropped."""
-        superseded = self.waiting
-        if superseded is not None:
-            self.waiting = None
-            self.free(FrameTaken(superseded.ring, superseded.slot))
-        self.waiting = self.write(frame, request_id)
-        self.waiting_s = frame.time_s
-        return int(superseded is not None)
+        """Let a frame wait; return how many older ones were dropped for it."""
+        superseded = 0
+        while len(self.waiting) >= self.limit:
+            message, _ = self.waiting.popleft()
+            self.free(FrameTaken(message.ring, message.slot))
+            superseded += 1
+        self.waiting.append((self.write(frame, request_id), frame.time_s))
+        return superseded
 
     def write(self, frame: RawFrame, request_id: str) -> FrameSent:
         """Copy a frame into a free slot."""

@@ -288,6 +288,7 @@ class Loads:
         request = revision.request
         message = PatchCode(revision.number, request.files, request.force, self.options.trusted)
         settled = False
+        serving.process.hold_frames(True)
         try:
             patched = await serving.process.patch(message, PATCH_ANSWER_S)
             if patched.empty and not request.files:
@@ -297,6 +298,7 @@ class Loads:
             await self._prove_patch(revision, serving)
             settled = True
         finally:
+            serving.process.hold_frames(False)
             if not settled:  # also where a newer save cancels this one
                 serving.process.drop_patch(revision.number)
 

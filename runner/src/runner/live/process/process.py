@@ -368,7 +368,7 @@ class PipelineProcess:
 
     @property
     def waiting(self) -> int:
-        """Frames (0 or 1) that wait for the pipeline."""
+        """Frames that wait for the pipeline."""
         return self._input.waiting
 
     def _warn_of_ceiling(self) -> None:
@@ -446,6 +446,13 @@ class PipelineProcess:
         if answer.report is not None:
             raise LoadError(answer.report)
         raise PatchRefused(answer.refused)
+
+    def hold_frames(self, on: bool) -> None:
+        """Let a few frames wait instead of replacing one another, while new code goes in; give them time afterwards."""
+        if on:
+            self._input.hold()
+        else:
+            self._input.let_go()
 
     def drop_patch(self, number: int) -> None:
         """Take back new code that nobody waits for any more."""
