@@ -15,7 +15,9 @@ import pytest
 
 from runner.live import report
 from runner.live.code.observation import Observation
-from runner.live.code.patch import CodePatch, PatchRefused, plan_patch
+from runner.live.code.patch import CodePatch
+from runner.live.code.plan import plan_patch
+from runner.live.code.refusal import PatchRefused
 from runner.live.code.source import Sources
 
 REPOSITORY = str(Path(__file__).parents[4])

@@ -26,7 +26,8 @@ from typing import Any
 
 import pytest
 
-from runner.live.code.patch import PatchRefused, plan_patch
+from runner.live.code.plan import plan_patch
+from runner.live.code.refusal import PatchRefused
 
 from .conftest import Live
 from .mutations import mutate

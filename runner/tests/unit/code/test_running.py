@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from runner.live.code.patch import CodePatch, PatchBusy, PatchRefused
+from runner.live.code.patch import CodePatch
+from runner.live.code.refusal import PatchBusy, PatchRefused
 from runner.live.pipelines.transform import pipeline_from_transform
 
 from .conftest import Live

@@ -60,11 +60,6 @@ class Journal:
         type.__setattr__(of, name, value)
         self._undo.append(lambda: _restore_member(of, name, before))
 
-    def delete_member(self, of: type, name: str) -> None:
-        before = vars(of)[name]
-        type.__delattr__(of, name)
-        self._undo.append(lambda: _restore_member(of, name, before))
-
 
 def _restore_member(of: type, name: str, before: Any) -> None:
     if before is not _MISSING:

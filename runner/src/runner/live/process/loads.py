@@ -291,7 +291,7 @@ class Loads:
         serving.process.hold_frames(True)
         try:
             patched = await serving.process.patch(message, PATCH_ANSWER_S)
-            if patched.empty and not request.files:
+            if patched.empty and not (request.files or request.force):
                 raise PatchRefused("no file has changed")  # asked for by hand: for a fresh start, then
             revision.forced = patched.forced
             self._enter(revision, "first frame")

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +83,7 @@ class Patches:
         threading.Thread(target=self._plan, args=(message, loop), name="patch", daemon=True).start()
 
     def _plan(self, message: PatchCode, loop: asyncio.AbstractEventLoop) -> None:
-        from ..code.patch import plan_patch
+        from ..code.plan import plan_patch
 
         try:
             patch = plan_patch(
@@ -91,7 +92,8 @@ class Patches:
             answer: CodePatch | PatchFailed = patch
         except Exception as error:
             answer = self._failure(message.number, error)
-        loop.call_soon_threadsafe(self._plan_done, message.number, answer)
+        with suppress(RuntimeError):  # the process is ending
+            loop.call_soon_threadsafe(self._plan_done, message.number, answer)
 
     def _plan_done(self, number: int, answer: CodePatch | PatchFailed) -> None:
         if number != self._number:

@@ -70,7 +70,13 @@ class LoadEntry:
             return []
         kept = plan.level == "code" and self.load.outcome in ("serving", "replaced")
         style = "$text-success" if kept else "$foreground"
-        parts = [(wording.manner(plan), style), (plan.why, _FAINT), (wording.room(plan), "$foreground")]
+        forced = "forced, not proven" if self.load.forced else ""
+        parts = [
+            (wording.manner(plan), style),
+            (forced, "$text-warning"),
+            (plan.why, _FAINT),
+            (wording.room(plan), "$foreground"),
+        ]
         return [Content.styled(*part) for part in parts if part[0]]
 
     def _results(self) -> list[Content]:
