@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Kind = Literal["text", "path", "texts", "yes-no", "number", "count", "table"]
+Kind = Literal["text", "path", "texts", "functions", "yes-no", "number", "count", "table"]
 
 ENVIRONMENT_PREFIX = "AI_RUNNER_STUDIO_"
 PREVIEW_MODES = ("auto", "kitty", "sixel", "blocks", "text")
@@ -24,6 +24,7 @@ KIND_IN_WORDS: dict[Kind, str] = {
     "text": "a string",
     "path": "a path, as a string",
     "texts": "a list of strings",
+    "functions": "a list of functions, each as module:Class.method",
     "yes-no": "true or false",
     "number": "a number",
     "count": "a whole number",
@@ -90,6 +91,12 @@ class Option:
         return self.check(_PARSERS[self.kind](text))
 
 
+def _is_function(value: Any) -> bool:
+    """Whether it is the path of a function, by its form: ``module:Class.method``."""
+    module, _, path = value.partition(":") if isinstance(value, str) else ("", "", "")
+    return all(part.isidentifier() for name in (module, path) for part in name.split("."))
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -98,6 +105,7 @@ _FITS: dict[Kind, Callable[[Any], bool]] = {
     "text": lambda value: isinstance(value, str),
     "path": lambda value: isinstance(value, str),
     "texts": lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value),
+    "functions": lambda value: isinstance(value, list) and all(map(_is_function, value)),
     "yes-no": lambda value: isinstance(value, bool),
     "number": _is_number,
     "count": lambda value: isinstance(value, int) and not isinstance(value, bool),
@@ -119,6 +127,7 @@ _PARSERS: dict[Kind, Callable[[str], Any]] = {
     "text": str,
     "path": str,
     "texts": lambda text: [item for item in text.split(os.pathsep) if item],
+    "functions": lambda text: [item.strip() for item in text.split(",") if item.strip()],
     "yes-no": _parse_yes_no,
     "number": float,
     "count": int,
@@ -140,7 +149,7 @@ OPTIONS: dict[str, Option] = {
         Option("reload", "yes-no"),
         Option("keep-weights", "yes-no"),
         Option("standby", "yes-no"),
-        Option("in-place", "texts"),
+        Option("in-place", "functions"),
         Option("standby-reserve", "count"),
         Option("replace", "text", REPLACE_WAYS),
         Option("preview", "text", PREVIEW_MODES),

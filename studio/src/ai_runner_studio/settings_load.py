@@ -111,7 +111,7 @@ def studio_settings(given: Given) -> Settings:
         reload=given.get("reload", True),
         keep_weights=given.get("keep-weights", True),
         standby=given.get("standby", True),
-        in_place=tuple(given.get("in-place", ())),
+        in_place=tuple(_checked(given, "in-place", [])),
         standby_reserve_mb=_checked(given, "standby-reserve", STANDBY_RESERVE_MB),
         replace=_checked(given, "replace", "auto"),
         preview=_checked(given, "preview", "auto"),

@@ -18,11 +18,12 @@ def command(**settings: Any) -> list[str]:
 
 
 def test_a_session_that_reloads_says_how_and_where_code_is_kept() -> None:
-    asked = command(standby_reserve_mb=512, replace="hand-over")
+    asked = command(standby_reserve_mb=512, replace="hand-over", in_place=("a:f", "b.c:D.g"))
     words = " ".join(asked)
     assert {"--keep-weights", "--standby"} <= set(asked)
     assert "--standby-reserve 512" in words
     assert "--replace hand-over" in words
+    assert "--in-place a:f --in-place b.c:D.g" in words
     assert f"--snapshots {FOLDER / 'snapshots'}" in words
 
 

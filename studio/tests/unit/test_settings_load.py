@@ -110,9 +110,15 @@ class TestReloading:
         assert (settings.keep_weights, settings.standby, settings.standby_reserve_mb) == (False, False, 2048)
         assert settings.replace == "hand-over"
 
-    @pytest.mark.parametrize("flags", [{"replace": "swap"}, {"standby_reserve": -1}])
+    def test_functions_that_need_no_proof_are_named_anywhere(self, project: Path) -> None:
+        write(project, "in-place = ['a.b:C.f']")
+        assert studio(project).in_place == ("a.b:C.f",)
+        assert studio(project, {"AI_RUNNER_STUDIO_IN_PLACE": "a:f, b:g"}).in_place == ("a:f", "b:g")
+        assert studio(project, in_place=["c:h"]).in_place == ("c:h",)
+
+    @pytest.mark.parametrize("flags", [{"replace": "swap"}, {"standby_reserve": -1}, {"in_place": ["no.colon"]}])
     def test_a_wrong_flag_is_refused(self, project: Path, flags: dict[str, Any]) -> None:
-        with pytest.raises(UsageError, match=r"--(replace|standby-reserve) is"):
+        with pytest.raises(UsageError, match=r"--(replace|standby-reserve|in-place) is"):
             studio(project, **flags)
 
     def test_a_run_passes_over_them_in_the_file(self, project: Path) -> None:
