@@ -199,8 +199,8 @@ class ScriptedSession:
             raise RefusedError("values refused", refused)
         self.post(params={**self.snapshot.params, **changes})
 
-    async def reload(self, reason: str = "asked for", whole: bool = False) -> None:
-        self.calls.append(("reload", "whole" if whole else reason))
+    async def reload(self, reason: str = "asked for", level: str = "auto") -> None:
+        self.calls.append(("reload", reason if level == "auto" else level))
 
     async def revert(self, revision: int) -> None:
         self.calls.append(("revert", revision))

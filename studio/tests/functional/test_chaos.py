@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -43,6 +45,11 @@ BROKEN = (
     "",
 )
 SLOW = "import time\ntime.sleep({seconds})\n"
+HANGING = (
+    "import time\ndef effect(frame):\n    time.sleep(1000)\n",
+    "def effect(frame):\n    while True:\n        pass\n",
+    "import time\ntime.sleep(1000)\n" + level(1),
+)
 
 
 @dataclass(frozen=True)
@@ -61,9 +68,20 @@ class Occurrence:
 
 def occurrences(dice: random.Random) -> Iterator[Occurrence]:
     """An endless sequence that depends on the dice alone, not on the state of the session."""
-    kinds = ("save_good", "save_slow", "save_broken", "save_often", "kill", "go_back")
+    weights = {
+        **{
+            "save_good": 6,
+            "save_slow": 2,
+            "save_broken": 5,
+            "save_often": 1,
+            "save_hanging": 1,
+            "save_as_editors_do": 2,
+        },
+        **{"kill": 4, "go_back": 1, "check_out": 1 if shutil.which("git") else 0},
+    }
     while True:
-        yield Occurrence(dice.choices(kinds, (6, 2, 5, 1, 4, 1))[0], dice.random(), dice.choice(PAUSES_S))
+        kind = dice.choices(list(weights), list(weights.values()))[0]
+        yield Occurrence(kind, dice.random(), dice.choice(PAUSES_S))
 
 
 def choose(one_of: Sequence[T], which: float) -> T:
@@ -101,6 +119,42 @@ class Chaos:
             self._save(level(self._value()))
             await asyncio.sleep(0.02)
 
+    async def _save_hanging(self, which: float) -> None:
+        self._save(choose(HANGING, which))
+        await asyncio.sleep(6 * which)  # long enough, sometimes, for the hang to be found
+
+    async def _save_as_editors_do(self, which: float) -> None:
+        """By another file that takes the place of it, with a backup, or in two writes."""
+        path, source = self._project.package / "pipeline.py", level(self._value())
+        self.told.append(f"save as an editor {source!r}")
+        if which < 1 / 3:
+            path.with_suffix(".tmp").write_text(source)
+            os.replace(path.with_suffix(".tmp"), path)
+        elif which < 2 / 3:
+            os.replace(path, path.with_suffix(".py~"))
+            path.write_text(source)
+        else:
+            path.write_text(source[: len(source) // 2])
+            await asyncio.sleep(0.05 * which)
+            path.write_text(source)
+
+    async def _check_out(self, which: float) -> None:
+        """Another commit of the project: a file comes and goes with it."""
+        folder, helper = self._project.folder, self._project.package / "helper.py"
+        if not (folder / ".git").exists():
+            for branch, value in (("one", 201), ("two", 202)):
+                helper.write_text(f"VALUE = {value}\n")
+                self._project.save(
+                    "pipeline", f"from .helper import VALUE\n{level(0).replace('0 / 255', 'VALUE / 255')}"
+                )
+                _git(folder, "init", "-q")
+                _git(folder, "add", "effects")
+                _git(folder, "checkout", "-q", "-B", branch)
+                _git(folder, "commit", "-q", "-m", branch)
+        branch = choose(("one", "two"), which)
+        self.told.append(f"checkout {branch}")
+        _git(folder, "checkout", "-q", "-f", branch)
+
     def _save(self, source: str) -> None:
         self.told.append(f"save {source!r}")
         self._project.save("pipeline", source)
@@ -134,6 +188,11 @@ class Chaos:
         now = self._run.session.snapshot
         processes = [f"{process.pid} {process.status()} {process.cmdline()}" for process in self.processes()]
         return [str(now.standby), str(now.load), *processes, *map(str, now.logs[-40:])]
+
+
+def _git(folder: Path, *words: str) -> None:
+    who = ("-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false")
+    subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True)
 
 
 def _is_resource_tracker(process: psutil.Process) -> bool:

@@ -96,7 +96,7 @@ class Dependencies:
     def _files(self) -> list[Path]:
         names = (PROJECT_FILE, *LOCKS, *ENVIRONMENTS)
         fixed = [folder / name for folder in self._folders for name in names]
-        return fixed + [path for folder in self._folders for path in sorted(folder.glob(_REQUIREMENTS))]
+        return fixed + [path for folder in self._folders for path in _requirements(folder)]
 
     def _advice(self, asking: list[Path]) -> str:
         names = list(dict.fromkeys(path.name for path in asking))
@@ -123,6 +123,14 @@ def _folders_upward(project: Path) -> list[Path]:
     folders = [project, *project.parents]
     top = next((i for i, folder in enumerate(folders) if (folder / ".git").exists()), 0)
     return folders[: top + 1]
+
+
+def _requirements(folder: Path) -> list[Path]:
+    """None where the folder cannot be read just now: no file descriptors may be left, and the next look is soon."""
+    try:
+        return sorted(folder.glob(_REQUIREMENTS))
+    except OSError:
+        return []
 
 
 def _tables(path: Path) -> dict[str, Any] | None:

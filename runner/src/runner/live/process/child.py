@@ -158,9 +158,10 @@ def _die_with(parent_pid: int) -> None:
 
 def _redirect_output(boot: Boot) -> None:
     """stdout and stderr of this process, C libraries included, go to the host line by line."""
-    # As Python has it for stderr, whatever the locale: a file name that is not UTF-8 can be printed. First, because it
-    # asks for the position in what may have been a file until now.
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    # As Python has it for stderr, whatever the locale: a file name that is not UTF-8 can be printed. First, and once,
+    # because it asks for the position in what may have been a file until now.
+    if sys.stdout.errors != "backslashreplace":
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     for connection, descriptor in ((boot.stdout, 1), (boot.stderr, 2)):
         os.dup2(connection.fileno(), descriptor)
         connection.close()
