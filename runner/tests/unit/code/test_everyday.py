@@ -152,6 +152,13 @@ def test_a_constant_of_another_module_stays_in_place(live: Live, old: str, new: 
     assert pipe.transform(4) != before
 
 
+def test_two_constants_of_another_module_stay_in_place(live: Live) -> None:
+    pipe = start(live)
+    live.write(CONFIG.replace("LEVEL = 1", "LEVEL = 2").replace("DEPTH = 0", "DEPTH = 5"), "proj.config")
+    assert live.save(pipe, lambda: pipe.transform(4)) == ""
+    assert pipe.shift(0) == 17
+
+
 def test_a_branch_that_other_params_have_taken_needs_a_fresh_process(live: Live) -> None:
     pipe = start(live)
     live.write(PIPELINE.replace("v = v * 3", "v = v * 4"), "proj.pipeline")

@@ -241,6 +241,30 @@ def test_a_change_that_would_leave_old_behaviour_is_refused(live: Live, name: st
         assert pipe.transform(1) == before or name.startswith("closures")
 
 
+def test_a_method_that_is_called_like_one_of_a_pipeline_needs_proof(live: Live) -> None:
+    source = "class Clip:\n    def stop(self): return [1]\n"
+    source += pipe("self.table = self.table or Clip().stop()\n            return self.table").replace("\n    ", "\n")
+    loaded: Any = live.load_pipeline(source)
+    loaded.transform(1)
+    live.write(source.replace("[1]", "[2]"))
+    assert "did not run on the last frame" in live.save(loaded, lambda: loaded.transform(1))
+
+
+def test_what_never_runs_on_a_frame_stays_in_place(live: Live) -> None:
+    source = "class Pipe:\n    def transform(self, frame): return frame\n    def on_stop(self): return 1\n"
+    loaded: Any = live.load_pipeline(source)
+    live.write(source.replace("return 1", "return 2"))
+    assert live.save(loaded, lambda: loaded.transform(1)) == ""
+    assert loaded.on_stop() == 2
+
+
+def test_a_constant_is_forced_also_where_something_else_reads_it(live: Live) -> None:
+    source = pipe("return LEVEL, TWICE", more="LEVEL = 1\n    TWICE = LEVEL * 2")
+    loaded: Any = live.load_pipeline(source)
+    assert live.edit(source.replace("LEVEL = 1", "LEVEL = 5"), loaded, force=True).forced
+    assert loaded.transform(1) == (5, 2)
+
+
 def test_what_is_forced_goes_in_all_the_same(live: Live) -> None:
     source = pipe("return self.table, build(1)", init="self.table = build(1)")
     loaded: Any = live.load_pipeline(source)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import resolve_name
 
@@ -103,20 +103,19 @@ class UserCode:
                     f"{name} is new in {module}, and {where} that name", self._running[module].path, line
                 )
 
-    def readers(self, module: str, owner: tuple[str, ...], name: str) -> tuple[list[Reader], list[tuple[str, str]]]:
-        """The functions that read a constant, and the (module, name) pairs that it was imported under.
+    def readers(self, module: str, aliases: Sequence[tuple[str, str]], name: str) -> list[Reader]:
+        """The functions that read a constant of a module or class. `aliases`: see there; none for that of a class.
 
         Raises:
-            PatchRefused: something reads or sets it that is no function.
+            PatchRefused: something else than a function reads it, or something sets it.
         """
-        aliases = [] if owner else self._aliases(module, name)
         found: list[Reader] = []
         for other, content in self._contents.items():
             names = frozenset(alias for place, alias in aliases if place == other)
             names |= {name} if other == module else set()
             if names or name.encode() in content:
                 found.extend(self._readers_in(other, names, name))
-        return found, aliases
+        return found
 
     def _readers_in(self, module: str, names: frozenset[str], attribute: str) -> Iterator[Reader]:
         tree = self.tree(module)
@@ -133,7 +132,7 @@ class UserCode:
             if any(_is_read(node, names, attribute) for part in function.body for node in ast.walk(part)):
                 yield Reader(module, owner, function, names, attribute)
 
-    def _aliases(self, module: str, name: str) -> list[tuple[str, str]]:
+    def aliases(self, module: str, name: str) -> list[tuple[str, str]]:
         """Module and name wherever a module-level name was imported by value, also through other modules."""
         found: list[tuple[str, str]] = []
         waiting = [(module, name)]

@@ -16,7 +16,7 @@ from typing import Any
 from ..report import is_user_file
 from .change import ConstantChange, FunctionChange, ModuleChange, compare
 from .literal import same_value
-from .live import is_users_class, live_class, mangled, namespace
+from .live import is_users_class, live_class, mangled, namespace, user_objects
 from .marking import Marking
 from .marks import Marks
 from .names import Reader, UserCode, executed_at_import
@@ -26,6 +26,7 @@ from .patch import HOOK, CodePatch, ModulePatch, Target, class_of, future_import
 from .refusal import PatchRefused
 from .source import Executed, Sources, codes_of
 
+# Methods of a pipeline that never run on a frame.
 _NEVER_ON_FRAMES = ("on_stop", "stop", "prepare_models", HOOK)
 
 
@@ -114,9 +115,11 @@ class _Plan:
         marked: dict[str, dict[int, FunctionNode]] = {}
         readers = self._readers(modules)
         targets = [target for module in modules for target in self._changed_functions(module, readers, marked)]
+        elsewhere: dict[int, Target] = {}  # one target for each function, however many constants it reads
         for reader in readers:
             if reader.module not in {module.change.module for module in modules}:
-                targets.append(self._reader(reader, marked))
+                elsewhere[id(reader.node)] = self._reader(reader, marked)
+        targets.extend(elsewhere.values())
         for module, nodes in marked.items():
             codes = codes_of(_compile_marked(self._trees[module], nodes, self._running[module].filename))
             for target in targets:
@@ -171,9 +174,14 @@ class _Plan:
                 reason = f"{target.path}() ran while the pipeline was loaded; its result may be kept"
                 raise PatchRefused(reason, item.path, target.line)
             return False
-        if target.name in _NEVER_ON_FRAMES:
+        if target.name in _NEVER_ON_FRAMES and self._is_pipelines(target):
             return False
         return not self._overruled(target)
+
+    def _is_pipelines(self, target: Target) -> bool:
+        """Whether it is a method of the pipeline itself."""
+        of = live_class(target.module, target.owner) if target.owner else None
+        return of is not None and any(isinstance(value, of) for value in user_objects(self._pipeline))
 
     def _ran_at_load(self, target: Target, item: Executed) -> bool:
         if item.ran is not None:
@@ -205,15 +213,13 @@ class _Plan:
             return []
         if constant.owner:
             _check_class_constant(of, constant, change.path)
-        if self._force:
-            self._forced = True
-            _, aliases = self._code.readers(change.module, constant.owner, constant.name)
-        else:
-            self._code.check_no_computed_names(constant.path)
-            readers, aliases = self._code.readers(change.module, constant.owner, constant.name)
+        aliases = [] if constant.owner else self._code.aliases(change.module, constant.name)
         self._aliases += [(module, name, constant) for module, name in aliases]
         if self._force:
+            self._forced = True
             return []
+        self._code.check_no_computed_names(constant.path)
+        readers = self._code.readers(change.module, aliases, constant.name)
         if not readers:
             reason = f"{constant.path} changed, and no function reads it"
             raise PatchRefused(reason, change.path, constant.node.lineno)
