@@ -373,3 +373,19 @@ def test_a_patch_of_nothing_can_be_applied_and_undone(live: Live) -> None:
     assert isinstance(patch, CodePatch)
     assert (patch.empty, patch.modules, patch.changed) == (True, (), ())
     patch.undo()
+
+
+def test_libraries_are_not_recorded_and_what_they_import_of_the_users_is(
+    live: Live, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = tmp_path / "site-packages"
+    library.mkdir()
+    (library / "loader.py").write_text("def own(): return 1\nown()\nimport plugin\n")
+    monkeypatch.syspath_prepend(str(library))
+    live.write("def built(): return [1]\nTABLE = built()\ndef free(): return 1\n", "plugin")
+    f = live.load_pipeline("import loader, plugin\ndef f(): return plugin.TABLE, plugin.free()\n", entry="f")
+    live.write("def built(): return [2]\nTABLE = built()\ndef free(): return 1\n", "plugin")
+    assert "built() ran while the pipeline was loaded" in live.save(None, f)
+    live.write("def built(): return [1]\nTABLE = built()\ndef free(): return 2\n", "plugin")
+    assert live.save(None, f) == ""
+    assert f() == ([1], 2)

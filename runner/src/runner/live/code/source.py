@@ -148,7 +148,8 @@ class Sources:
         trace = LoadTrace()
         trace.start()
         try:
-            yield
+            with _libraries_unrecorded(trace):
+                yield
         finally:
             ran = trace.stop()
             self.traced = trace.complete
@@ -227,6 +228,22 @@ class Sources:
             yield
         finally:
             linecache.cache.update(kept)
+
+
+@contextmanager
+def _libraries_unrecorded(trace: LoadTrace) -> Iterator[None]:
+    """While it is open, imports of libraries are not recorded; the user's modules that they import are."""
+    original = SourceFileLoader.exec_module
+
+    def exec_module(loader: SourceFileLoader, module: ModuleType) -> None:
+        with trace.recording(is_user_file(getattr(loader, "path", ""))):
+            original(loader, module)
+
+    SourceFileLoader.exec_module = exec_module  # type: ignore[assignment, method-assign]
+    try:
+        yield
+    finally:
+        del SourceFileLoader.exec_module  # it is its base's
 
 
 def codes_of(code: CodeType, owner: tuple[str, ...] = ()) -> dict[CodeKey, CodeType]:
