@@ -195,8 +195,7 @@ class _Comparison:
         self._change.removed.append(unit)
 
     def _added(self, owner: tuple[str, ...], unit: Unit) -> None:
-        reason = "in a class" if owner else _why_not_new(unit)
-        if reason:
+        if owner or not _may_run_late(unit):
             raise self._refused(f"'{title(unit.node)}' is new in {self._scope(owner)}", unit.node)
         self._change.added.append(unit)
         if isinstance(unit.node, FUNCTIONS):
@@ -257,21 +256,19 @@ def _is_standard(unit: Unit) -> bool:
     return False
 
 
-def _why_not_new(unit: Unit) -> str:
-    """Why a new statement of a module cannot run late; empty if it can."""
+def _may_run_late(unit: Unit) -> bool:
+    """Whether a new statement of a module has the same effect now as at its import: none but the name that it binds."""
     if not unit.name:
-        return "not a definition"
+        return False
     match unit.node:
         case ast.FunctionDef() | ast.AsyncFunctionDef():
             defaults = (*unit.node.args.defaults, *filter(None, unit.node.args.kw_defaults))
-            plain = all(map(is_plain, defaults)) and not unit.node.decorator_list
-            return "" if plain else "it has decorators or computed defaults"
+            return all(map(is_plain, defaults)) and not unit.node.decorator_list
         case ast.Import() | ast.ImportFrom():
-            star = unit.name == "*" or getattr(unit.node, "module", "") == "__future__"
-            return "an import with an effect" if star else ""
+            return unit.name != "*" and getattr(unit.node, "module", "") != "__future__"
         case ast.Assign(value=value) | ast.AnnAssign(value=ast.expr() as value):
-            return "" if is_display(value) else "not a plain constant"
-    return "not a definition"
+            return is_display(value)
+    return False
 
 
 def walk_functions(

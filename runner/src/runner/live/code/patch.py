@@ -64,12 +64,11 @@ class Target:
 
 @dataclass(slots=True)
 class ModulePatch:
-    """What is done to one module whose file differs. `moved`: old key -> new key of functions of both versions."""
+    """What is done to one module whose file differs."""
 
     change: ModuleChange
     old: Executed
     new: Executed
-    moved: dict[CodeKey, CodeKey]
 
 
 class CodePatch:
@@ -81,6 +80,7 @@ class CodePatch:
         marks: counters that must move on frames before the change counts as proven.
         forced: some part was put in without proof.
         for_params: the params must be applied again, since changed code runs only then.
+        new_defaults: param -> old and new default, of params classes.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class CodePatch:
         self.forced = forced
         self.for_params = any(one.changed and one.name in _FOR_PARAMS for one in targets)
         constants = (one for module in modules for one in module.change.constants if one.field)
-        self._new_defaults = {one.name: (one.old, one.new) for one in constants}
+        self.new_defaults = {one.name: (one.old, one.new) for one in constants}
         self._sources = sources
         self._pipeline = pipeline
         self._modules = modules
@@ -114,11 +114,6 @@ class CodePatch:
     def empty(self) -> bool:
         """Whether nothing on disk differs from what runs."""
         return not self.modules
-
-    @property
-    def new_defaults(self) -> dict[str, tuple[Any, Any]]:
-        """Param -> old and new default, of params classes."""
-        return self._new_defaults
 
     # ---- putting it in ---------------------------------------------------------------------
 
@@ -207,9 +202,6 @@ class CodePatch:
             if _shape(child) not in shapes and other_holders(child, 3):
                 name = f"{child.co_name}() made by {target.path}()"
                 raise PatchBusy(f"{name} is in use, and would stay as it was", path, target.line)
-        for function in found:
-            if function.__code__.co_freevars != target.plain.co_freevars:
-                raise PatchRefused(f"{target.path}() uses other variables of what is around it", path, target.line)
 
     def _put_in(self) -> dict[str, dict[str, object]]:
         new = [self._in_force(module) for module in self._modules]

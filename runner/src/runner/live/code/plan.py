@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import importlib
 import inspect
 import os
@@ -78,8 +79,8 @@ class _Plan:
         hooked = reload_hook(self._pipeline) is not None
         codes = {}
         for old, content in changed:
-            codes[old.module] = _compile(content, old.filename)
-            self._trees[old.module] = ast.parse(content, old.filename)
+            tree = self._trees[old.module] = _parse(content, old.filename)
+            codes[old.module] = compile(tree, old.filename, "exec", dont_inherit=True)
         changes = [
             compare(old.module, old.path, ast.parse(old.content), self._trees[old.module], hooked=hooked)
             for old, _ in changed
@@ -107,7 +108,7 @@ class _Plan:
         codes = codes_of(code)
         moved = {key_of(one.owner, one.old): key_of(one.owner, one.new) for one in change.functions if one.old}
         ran = None if old.ran is None else frozenset(moved[key] for key in old.ran if key in moved)
-        return ModulePatch(change, old, replace(old, content=content, codes=codes, ran=ran), moved)
+        return ModulePatch(change, old, replace(old, content=content, codes=codes, ran=ran))
 
     # ---- which functions get marks, and where ----------------------------------------------
 
@@ -228,7 +229,7 @@ class _Plan:
     def _check_added(self, change: ModuleChange, unit: Unit) -> None:
         line = unit.node.lineno
         names = namespace(change.module, ()) or {}
-        if unit.name in names or unit.name in vars(importlib.import_module("builtins")):
+        if unit.name in names or unit.name in vars(builtins):
             raise PatchRefused(f"{unit.name} is new in {change.module}, and exists already", change.path, line)
         if isinstance(unit.node, (ast.Import, ast.ImportFrom)):
             self._check_import(change, unit)
@@ -251,7 +252,7 @@ class _Plan:
         elif module not in sys.modules:
             raise PatchRefused(reason, change.path, node.lineno)
         elif module in self._running:
-            order = list(self._sources.order)
+            order = self._sources.order
             mine = self._running[change.module]
             if order.index(module) > order.index(change.module) or module in mine.importing:
                 raise PatchRefused(f"{reason}, in another order", change.path, node.lineno)
@@ -264,7 +265,8 @@ def _check_files(sources: Sources, files: Collection[str]) -> None:
         raise PatchRefused(f"module {module} changed, and does not run from its source", path)
     modules = sources.modules()
     for file in files:
-        count = sum(item.path == os.path.realpath(file) for item in modules)
+        path = os.path.realpath(file)
+        count = sum(item.path == path for item in modules)
         if count != 1 and file.endswith(".py"):
             name = os.path.basename(file)
             reason = f"{name} was imported {count} times" if count else f"{name} was not imported by its name"
@@ -288,9 +290,9 @@ def _read(old: Executed) -> bytes | None:
     return content
 
 
-def _compile(content: bytes, filename: str) -> CodeType:
+def _parse(content: bytes, filename: str) -> ast.Module:
     try:
-        return compile(content, filename, "exec", dont_inherit=True)
+        return ast.parse(content, filename)
     except ValueError as error:  # a null byte, before Python 3.12
         raise SyntaxError(str(error), (filename, 1, None, None)) from error
 

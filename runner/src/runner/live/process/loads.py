@@ -333,7 +333,7 @@ class Loads:
 
     def proven(self, number: int) -> None:
         """The code that was put into the process was seen to run on its first frames."""
-        for revision in (self.current, self._unreported, self._board.serving):
+        for revision in {self.current, self._unreported, self._board.serving}:
             if revision is not None and revision.number == number:
                 if self._board.serving is not None:
                     self._board.losses.end(revision.loss, self._board.serving.last_output_s)

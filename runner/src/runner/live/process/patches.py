@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from .user_code import UserCode
 
 PROBATION_OUTPUTS = 30  # until then an exception takes the new code back
+_QUEUED_IDLE = 2  # outputs, of a pipeline that is not a transform and may have a queue of its own
 # Changed code that runs at the exchange gets half a second to end; frames go on meanwhile.
-_QUEUED_IDLE = 2  # of a pipeline that is not a transform, and may have a queue of its own
 _BUSY_TRIES = 100
 _BUSY_STEP_S = 0.005
 
