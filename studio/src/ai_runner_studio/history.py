@@ -86,7 +86,8 @@ class History:
         """The host is gone, and nobody asked it to end."""
         hint = "Reload starts it again; the log has its last lines."
         report = ErrorReport("process", "HostExited", f"the runner host {reason}", hint)
-        self.update(phase="ended", state="", serving=None, pipeline_pid=0, error=report)
+        self._serve(None)
+        self.update(phase="ended", state="", pipeline_pid=0, error=report)
 
     def add(self, event: Event) -> None:
         """Take an event in."""

@@ -64,6 +64,7 @@ class Session:
         self._history.update(route=settings.route)
         self.snapshot = self._history.snapshot(watching=0)
         self._host: Host | None = None
+        self._starting = asyncio.Lock()
         self._python = ""
         self._source = ""
         self._streamed = False
@@ -113,6 +114,10 @@ class Session:
         self._history.update(
             keep_weights=settings.reload and settings.keep_weights, standby_on=settings.reload and settings.standby
         )
+        self._publish()  # what the dead host served is on no screen while the new one comes up
+        dead, self._host = self._host, None
+        if dead is not None:
+            await dead.close()
         self._ended.clear()
         self._streamed = False
         self._host = await Host.start(self._python, settings, self._hear_host, meanwhile)
@@ -189,11 +194,12 @@ class Session:
         """
         if self._watcher is not None:
             self._watcher.follow_again()
-        host = self._host
-        if host is None or host.exited.is_set():
-            await self._start_host()
-        else:
-            await host.post("/api/reload", {"reason": reason, "level": level})
+        async with self._starting:
+            host = self._host
+            if host is None or host.exited.is_set():
+                await self._start_host()
+                return
+        await host.post("/api/reload", {"reason": reason, "level": level})
 
     async def revert(self, revision: int) -> None:
         """Load the code of an earlier good revision of this run again. The files on disk stay as they are.
@@ -315,11 +321,13 @@ class Session:
 
     async def _follow(self, host: Host) -> None:
         async for event in host.events():
+            if host is not self._host:
+                return  # it died, and another one has been started since
             self._tell(event)
             if isinstance(event, LoadSucceeded) and self._stream_when_ready and not self._streamed:
                 await self._begin_stream()
         await host.exited.wait()
-        if not self._closing:
+        if host is self._host and not self._closing:
             self._history.host_died(host.exit_reason)
             self._publish()
             self._ended.set()

@@ -222,9 +222,13 @@ class TestReload:
             now = await run.until(lambda now: now.phase == "ended")
             assert now.error is not None
             assert now.error.message == "the runner host was killed by SIGKILL"
+            assert (now.serving, now.load and now.load.outcome) == (None, "replaced")
             with pytest.raises(HostError, match="not running"):
                 await run.session.set_params({"width": 512})
-            await run.session.reload()
+            reload = asyncio.create_task(run.session.reload())
+            await asyncio.sleep(0)
+            assert (run.session.snapshot.phase, run.session.snapshot.error) == ("starting", None)
+            await reload
             now = await run.serves(1)
             assert (now.phase, now.error) == ("running", None)
             await run.shows(40)
