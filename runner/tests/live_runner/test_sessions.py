@@ -218,6 +218,31 @@ async def test_a_session_that_could_not_be_given_back_is_given_back_later(
     await until(lambda: not runner.sessions, "the orchestrator has released the session")
 
 
+async def test_the_latest_sixteen_that_could_not_be_given_back_are_remembered(
+    orchestrator: Orchestrator, serve: Serve, client: Client
+) -> None:
+    orchestrator.interval = "1h"  # no heartbeat asks again meanwhile
+    served = await serve()
+    runner_id = await registered(orchestrator)
+    held = orchestrator.runners[runner_id].sessions
+    orchestrator.failing["POST /stop"] = 404
+    kept = {}
+    for count in range(1, 19):
+        await client.reserve(runner_id)
+        assert (await client.call("start")).status_code == 200
+        assert (await client.call("stop")).status_code == 200
+        await until(lambda count=count: orchestrator.callbacks.count("POST /stop") == count, "it was refused")  # type: ignore[misc]
+        kept |= held
+        held.clear()  # it has room for one, and would reserve no other
+    sessions = served.live_runner.sessions
+    await until(lambda: not sessions._telling, "the last one is remembered, too")
+    orchestrator.failing.clear()
+    held.update(kept)
+    sessions.reconcile(frozenset(), frozenset(kept))
+    await until(lambda: not sessions._retries, "it is asked again for each that is remembered")
+    assert list(held) == list(kept)[:2]
+
+
 async def test_a_pipeline_that_hangs_holds_nobody(orchestrator: Orchestrator, serve: Serve, client: Client) -> None:
     served = await serve()
     await client.reserve(await registered(orchestrator))
