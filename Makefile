@@ -11,6 +11,9 @@ DEVELOP = $(VENV)/.develop
 PIPELINES = $(filter-out $(PACKAGES),$(patsubst %/pyproject.toml,%,$(wildcard pipelines/*/pyproject.toml)))
 ALL = $(PACKAGES) $(PIPELINES)
 PIP = $(BIN)/python -m pip install -q
+# An environment for each package's build would take most of the time: the build backend is installed once.
+EDITABLE = $(PIP) $(TESTED) --no-build-isolation
+BUILD_BACKEND = hatchling editables
 TESTED = $(if $(TORCH),,-c constraints.txt)
 
 # Tests run in that many processes, one more than there are cores: most of them wait for others.
@@ -43,11 +46,13 @@ $(INSTALLED): constraints.txt $(PACKAGES:%=%/pyproject.toml)
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "Python 3.10 or newer is needed, $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(if $(TORCH),$(BIN)/python -m pip install $(TORCH))
-	$(PIP) $(TESTED) $(PACKAGES:%=-e ./%)
+	$(PIP) $(BUILD_BACKEND)
+	$(EDITABLE) $(PACKAGES:%=-e ./%)
 	@touch $@
 
 $(DEVELOP): $(INSTALLED) requirements-dev.txt $(PIPELINES:%=%/pyproject.toml)
-	$(PIP) $(TESTED) -r requirements-dev.txt $(PIPELINES:%=-e ./%)
+	$(PIP) $(TESTED) -r requirements-dev.txt
+	$(EDITABLE) $(PIPELINES:%=-e ./%)
 	@touch $@
 
 demo: $(INSTALLED)
