@@ -2,7 +2,9 @@
 
 By default the same events in each run. For longer, with other events each time or with those of a seed:
 
-    AI_RUNNER_CHAOS_S=300 AI_RUNNER_CHAOS_SEED=7 python -m pytest studio/tests/functional/test_chaos.py
+    AI_RUNNER_CHAOS_S=300 AI_RUNNER_CHAOS_SEED=7 python -m pytest -s studio/tests/functional/test_chaos.py
+
+It prints what the host holds, ten times in a run: private memory, open files and threads.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import TypeVar
 
 import psutil
@@ -31,6 +34,8 @@ PAUSES_S = (0.0, 0.02, 0.1, 0.5, 1.0)
 T = TypeVar("T")
 MARK, RUN = "CHAOS_TEST_RUN", f"{SEED} {os.getpid()}"  # in the environment of every process of a run
 LONGEST_GAP_S = 60.0  # ends a hang
+MORE_FILES, MORE_THREADS = 8, 4  # connections and worker threads that are kept
+MORE_MIB = 8.0
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(SECONDS + 180)]
 
@@ -190,6 +195,46 @@ class Chaos:
         return [str(now.standby), str(now.load), *processes, *map(str, now.logs[-40:])]
 
 
+@dataclass(frozen=True)
+class Held:
+    """What a process holds."""
+
+    memory_mib: float
+    files: int
+    threads: int
+
+    @classmethod
+    def by(cls, pid: int) -> Held:
+        process = psutil.Process(pid)
+        return cls(round(process.memory_full_info().uss / 2**20, 1), process.num_fds(), process.num_threads())
+
+
+class Footprint:
+    """What the host holds while things happen.
+
+    It keeps the code of the latest 50 good revisions and the latest log lines, so its memory is compared with that of
+    the second fifth of a run, when these are there.
+    """
+
+    def __init__(self) -> None:
+        self._held: list[Held] = []
+
+    def take(self, run: Watched) -> Held:
+        host = run.session.snapshot.host
+        assert host is not None
+        self._held.append(Held.by(host.pid))
+        return self._held[-1]
+
+    def grown_mib(self) -> float:
+        """How much more it held in the last fifth than in the second, by the medians."""
+        fifth = len(self._held) // 5
+        early, late = self._held[fifth : 2 * fifth], self._held[-fifth:]
+        return median(held.memory_mib for held in late) - median(held.memory_mib for held in early)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self._held[:: max(1, len(self._held) // 10)]))
+
+
 def _git(folder: Path, *words: str) -> None:
     who = ("-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false")
     subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True)
@@ -220,6 +265,11 @@ async def longest_gap(run: Watched) -> float:
         return longest
 
 
+async def settled(run: Watched, chaos: Chaos) -> None:
+    """Wait until there are three processes: serving, template, spare."""
+    await run.until(lambda now: now.standby and now.standby.state == "ready" and len(chaos.processes()) == 3)
+
+
 async def test_the_picture_goes_on_and_the_last_good_save_wins(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,7 +278,9 @@ async def test_the_picture_goes_on_and_the_last_good_save_wins(
     project.save("pipeline", level(10))
     async with project.opened() as run:
         await run.shows(10)
-        chaos = Chaos(run, project)
+        chaos, footprint = Chaos(run, project), Footprint()
+        await settled(run, chaos)
+        at_first = footprint.take(run)
         gap = asyncio.create_task(longest_gap(run))
         started = time.monotonic()
         try:
@@ -236,11 +288,16 @@ async def test_the_picture_goes_on_and_the_last_good_save_wins(
                 if number >= EVENTS if not SECONDS else time.monotonic() - started >= SECONDS:
                     break
                 await chaos.happen(it)
+                footprint.take(run)
             project.save("pipeline", level(250))
             await run.shows(250)
             await run.until(lambda now: now.load and now.load.outcome == "serving" and now.load.restores is None)
-            # Serving, template, spare.
-            await run.until(lambda now: now.standby and now.standby.state == "ready" and len(chaos.processes()) == 3)
+            await settled(run, chaos)
+            print(f"seed {SEED}, {len(chaos.told)} events, in the host:", footprint, sep="\n")
+            at_last = footprint.take(run)
+            assert at_last.files <= at_first.files + MORE_FILES
+            assert at_last.threads <= at_first.threads + MORE_THREADS
+            assert not SECONDS or footprint.grown_mib() < MORE_MIB
         except BaseException:
             print(f"seed {SEED}", *chaos.told[-40:], *chaos.state(), sep="\n")
             raise
