@@ -59,7 +59,8 @@ SECRET = "planted-secret-7f3a9c"
 class Exporting:
     """A project, a store, and the command."""
 
-    def __init__(self, folder: Path, store: ImageStore) -> None:
+    def __init__(self, folder: Path, store: ImageStore, tag: str = "glow:test") -> None:
+        self.tag = tag
         self.project = folder / "developers-own-project"
         self.report = folder / "report"
         self.context = folder / "context"
@@ -76,7 +77,7 @@ class Exporting:
     def run(self, *flags: str) -> subprocess.CompletedProcess[str]:
         """``export-image``, with what every call here needs."""
         command = [sys.executable, "-m", "ai_runner_studio", "export-image", "--offline", "--base", BASE]
-        command += ["--python-version", PYTHONS[codename()], "--builder", "buildah", "--tag", "glow:test"]
+        command += ["--python-version", PYTHONS[codename()], "--builder", "buildah", "--tag", self.tag]
         command += [
             "--image-store",
             str(self.store.folder),
@@ -176,27 +177,28 @@ class TestAnImage:
         assert processes_with(str(exported.store.folder)) == []
 
 
-def test_changed_code_is_in_the_next_image_and_what_does_not_pass_is_named(exported: Exporting) -> None:
-    before = exported.verification["image"]
-    pipeline = exported.project / "glow" / "pipeline.py"
+def test_changed_code_is_in_the_next_image_and_what_does_not_pass_is_named(exported: Exporting, tmp_path: Path) -> None:
+    changed = Exporting(tmp_path, exported.store, tag="glow:changed")
+    pipeline = changed.project / "glow" / "pipeline.py"
     pipeline.write_text(PIPELINE.replace("GAINS = (1.0, 1.0)", "GAINS = (0.0, 0.5)"))
-    settings = exported.project / "pyproject.toml"
+    settings = changed.project / "pyproject.toml"
     settings.write_text(SETTINGS + '[tool.ai-runner-studio.image.env]\nHOST = "127.0.0.1"\n')
-    done = exported.run()
+    done = changed.run()
     # Only loopback is listened on: no orchestrator would reach it.
     assert done.returncode == 1, done.stderr
     assert (
-        "error: the image glow:test was built, but does not pass: port: 8000 is open on loopback alone" in done.stderr
+        "error: the image glow:changed was built, but does not pass: port: 8000 is open on loopback alone"
+        in done.stderr
     )
     # All else passes; the pictures are those of the new code, which the run on this machine had.
-    assert [name for name, ok in exported.checks.items() if not ok] == ["port"]
-    assert exported.checks["same"]
-    assert exported.verification["image"] != before
+    assert [name for name, ok in changed.checks.items() if not ok] == ["port"]
+    assert changed.checks["same"]
+    assert changed.verification["image"] != exported.verification["image"]
     # Nothing but the last layer was made again.
-    assert exported.log.count("Using cache") >= 9
-    installed = [line for line in exported.log.splitlines() if line.startswith("STEP") and "uv pip install" in line]
+    assert changed.log.count("Using cache") >= 9
+    installed = [line for line in changed.log.splitlines() if line.startswith("STEP") and "uv pip install" in line]
     assert len(installed) == 4
-    assert exported.store.containers == []
+    assert changed.store.containers == []
 
 
 class TestBuilds:
