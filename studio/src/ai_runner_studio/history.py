@@ -82,10 +82,10 @@ class History:
         self.update(phase="starting", host=None, serving=None, load=None, error=None, error_count=0, ended=None)
         self.update(standby=None)
 
-    def host_died(self, reason: str) -> None:
-        """The host is gone, and nobody asked it to end."""
+    def host_died(self, message: str) -> None:
+        """There is no host any more, and nobody asked it to end; `message` says why."""
         hint = "Reload starts it again; the log has its last lines."
-        report = ErrorReport("process", "HostExited", f"the runner host {reason}", hint)
+        report = ErrorReport("process", "HostExited", message, hint)
         self._serve(None)
         self.update(phase="ended", state="", pipeline_pid=0, error=report)
 

@@ -126,6 +126,14 @@ class Session:
         if not self._stream_when_ready:
             await self._begin_stream()
 
+    async def _start_again(self) -> None:
+        try:
+            await self._start_host()
+        except HostError as error:
+            self._history.host_died(str(error))
+            self._publish()
+            raise
+
     async def close(self) -> None:
         """End host and pipeline process. Safe to call twice."""
         self._closing = True
@@ -197,7 +205,7 @@ class Session:
         async with self._starting:
             host = self._host
             if host is None or host.exited.is_set():
-                await self._start_host()
+                await self._start_again()
                 return
         await host.post("/api/reload", {"reason": reason, "level": level})
 
@@ -328,7 +336,7 @@ class Session:
                 await self._begin_stream()
         await host.exited.wait()
         if host is self._host and not self._closing:
-            self._history.host_died(host.exit_reason)
+            self._history.host_died(f"the runner host {host.exit_reason}")
             self._publish()
             self._ended.set()
 

@@ -233,6 +233,26 @@ class TestReload:
             assert (now.phase, now.error) == ("running", None)
             await run.shows(40)
 
+    async def test_a_host_that_cannot_be_started_again_is_told_too(
+        self, project: Project, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        project.save("pipeline", level(40))
+        async with project.opened() as run:
+            await run.shows(40)
+            host = run.session.snapshot.host
+            assert host is not None
+            psutil.Process(host.pid).kill()
+            await run.until(lambda now: now.phase == "ended")
+            with monkeypatch.context() as patch:
+                patch.setattr(run.session, "_python", "/bin/false")
+                with pytest.raises(HostError, match="the runner host exited with code 1"):
+                    await run.session.reload()
+            now = run.session.snapshot
+            assert (now.phase, now.error and now.error.message) == ("ended", "the runner host exited with code 1")
+            await run.session.reload()
+            now = await run.serves(1)
+            assert (now.phase, now.error) == ("running", None)
+
 
 class TestParams:
     @pytest.fixture

@@ -298,13 +298,17 @@ def test_a_hook_does_not_answer_for_what_ran_at_the_load(live: Live) -> None:
 # ---- modules that are more than text -------------------------------------------------------------
 
 
-def test_a_library_that_is_not_loaded_yet_is_refused(
-    live: Live, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    library = tmp_path / "site-packages"
-    library.mkdir()
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of libraries that is on the import path."""
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    return folder
+
+
+def test_a_library_that_is_not_loaded_yet_is_refused(live: Live, library: Path) -> None:
     (library / "hugelib.py").write_text("raise SystemExit\n")
-    monkeypatch.syspath_prepend(str(library))
     live.load("X = 1\n")
     for statement in ("import hugelib", "from hugelib import x"):
         live.write(f"{statement}\nX = 1\n")
@@ -375,13 +379,8 @@ def test_a_patch_of_nothing_can_be_applied_and_undone(live: Live) -> None:
     patch.undo()
 
 
-def test_libraries_are_not_recorded_and_what_they_import_of_the_users_is(
-    live: Live, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    library = tmp_path / "site-packages"
-    library.mkdir()
+def test_libraries_are_not_recorded_and_what_they_import_of_the_users_is(live: Live, library: Path) -> None:
     (library / "loader.py").write_text("def own(): return 1\nown()\nimport plugin\n")
-    monkeypatch.syspath_prepend(str(library))
     live.write("def built(): return [1]\nTABLE = built()\ndef free(): return 1\n", "plugin")
     f = live.load_pipeline("import loader, plugin\ndef f(): return plugin.TABLE, plugin.free()\n", entry="f")
     live.write("def built(): return [2]\nTABLE = built()\ndef free(): return 1\n", "plugin")

@@ -116,9 +116,10 @@ class _Plan:
         marked: dict[str, dict[int, FunctionNode]] = {}
         readers = self._readers(modules)
         targets = [target for module in modules for target in self._changed_functions(module, readers, marked)]
+        changed = {module.change.module for module in modules}
         elsewhere: dict[int, Target] = {}  # one target for each function, however many constants it reads
         for reader in readers:
-            if reader.module not in {module.change.module for module in modules}:
+            if reader.module not in changed:
                 elsewhere[id(reader.node)] = self._reader(reader, marked)
         targets.extend(elsewhere.values())
         for module, nodes in marked.items():
