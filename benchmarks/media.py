@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -309,6 +310,50 @@ def decoding(what: str, path: Path, rounds: int) -> list[dict[str, Any]]:
     return rows_of(f"decode {what}", measure(ways, rounds), "alone")
 
 
+def fitting(count: int, rounds: int) -> list[dict[str, Any]]:
+    """From decoded frames of several pixel formats to RGB of SIZE x SIZE, next to the scaler's fastest way alone."""
+    from runner.live.trickle.fit import PictureFitter
+
+    rows = []
+    for pixel_format in ("yuv420p", "nv12", "yuv420p10le", "rgb24"):
+        frame = frame_of(pixel_format, 1280, 720)
+        ways: dict[str, Callable[[], int]] = {
+            "fast_bilinear": partial(scaled, frame, count),
+            "PictureFitter": partial(fitted, PictureFitter(SIZE, SIZE), frame, count),
+        }
+        rows += rows_of(f"fit {pixel_format} {frame.width}x{frame.height}", measure(ways, rounds), "fast_bilinear")
+    return rows
+
+
+def frame_of(pixel_format: str, width: int, height: int) -> Any:
+    import av
+
+    from runner.live.trickle.pattern import TestPattern
+
+    pixels = TestPattern(width, height).picture(0)
+    return av.VideoFrame.from_ndarray(pixels, "rgb24").reformat(format=pixel_format)
+
+
+def fitted(fitter: Any, frame: Any, count: int) -> int:
+    """This project's way."""
+    return sum(fitter.fit(frame) is not None for _ in range(count))
+
+
+def scaled(frame: Any, count: int) -> int:
+    """FFmpeg's fastest way, whatever the colors become."""
+    from runner.live.trickle.fit import filter_chain
+
+    chain = filter_chain(
+        f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:time_base=1/{FPS}:pixel_aspect=1/1:"
+        f"colorspace={int(frame.colorspace)}:range={int(frame.color_range)}",
+        [f"crop={frame.height}:{frame.height}", f"scale={SIZE}:{SIZE}:flags=fast_bilinear", "format=rgb24"],
+    )
+    for _ in range(count):
+        chain.vpush(frame)
+        chain.vpull()
+    return count
+
+
 def encoding(folder: Path, count: int, rounds: int) -> list[dict[str, Any]]:
     from runner.live.trickle.pattern import TestPattern
 
@@ -368,6 +413,7 @@ def main(pictures: int, rounds: int) -> None:
         folder = Path(name)
         clip = make_clip(folder / "clip.mp4", pictures)
         rows = decoding("1280x720", clip, rounds) + decoding("shapes", shapes, rounds)
+        rows += fitting(pictures, rounds)
         rows += encoding(folder, pictures, rounds)
         for width, height in ((512, 512), (1280, 720)):
             rows += trickling(videos / "bunny.mp4", width, height, pictures, rounds)

@@ -129,7 +129,7 @@ def test_undecodable_packets_are_counted(tmp_path: Path) -> None:
 
 def test_too_many_undecodable_packets_end_it(tmp_path: Path) -> None:
     decoder = _decoder(_mjpeg(tmp_path / "rubbish.mkv", lambda number: number >= 5))
-    with pytest.raises(SourceError, match="11 packets in a row could not be decoded"):
+    with pytest.raises(SourceError, match="11 frames in a row could not be decoded"):
         list(decoder)
     assert decoder.decode_errors == 11
 

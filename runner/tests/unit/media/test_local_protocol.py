@@ -201,7 +201,7 @@ class TestFiles:
         damaged = tmp_path / "damaged.mp4"
         damaged.write_bytes(data)
         async with _stream(damaged, **OFFLINE) as protocol:
-            with pytest.raises(SourceError, match=r"damaged\.mp4: 11 packets in a row could not be decoded"):
+            with pytest.raises(SourceError, match=r"damaged\.mp4: 11 frames in a row could not be decoded"):
                 await _consume(protocol)
             assert protocol.statistics.frames_in >= 5
             assert protocol.statistics.decode_errors >= 11

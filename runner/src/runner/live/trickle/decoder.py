@@ -15,6 +15,7 @@ from av.stream import Disposition
 from ...errors import SourceError
 from .fit import PictureFitter
 from .frame import AudioFrame, RawFrame
+from .orientation import Orientation
 from .tracks import AudioFormat, DecodeCounts, TooManyErrors, Tracks
 
 __all__ = ["AudioFormat", "Decoder", "Location"]
@@ -173,7 +174,8 @@ class Decoder:
                 f"{self._location.name} does not say when to show its pictures (a bare stream?); "
                 f"put it into a container first: ffmpeg -framerate 30 -i INPUT -c copy OUTPUT.mp4"
             )
-        raise SourceError(f"{self._location.name} has a video track, but no picture in it could be decoded")
+        reason = f": {self._tracks.last_error}" if self._tracks.last_error else ""
+        raise SourceError(f"{self._location.name} has a video track, but no frame in it could be decoded{reason}")
 
     def _decode(self) -> Generator[RawFrame | AudioFrame, None, None]:
         try:
@@ -188,8 +190,7 @@ class Decoder:
                         yield item
         except TooManyErrors as error:
             raise SourceError(
-                f"{self._location.name}: {error.count} packets in a row could not be decoded "
-                f"({error.reason}); the file or stream is damaged"
+                f"{self._location.name}: {error.count} frames in a row could not be decoded ({error.reason})"
             ) from None
 
     def _packets(self) -> Iterator[av.Packet[av.stream.Stream]]:
@@ -225,7 +226,7 @@ class Decoder:
         if pixels is None:
             return None
         if self._upright is None:
-            sideways = round(frame.rotation / 90) % 2 == 1
+            sideways = Orientation.of(frame).sideways
             self._upright = (frame.height, frame.width) if sideways else (frame.width, frame.height)
 
         begin_s = frame.pts * frame.time_base

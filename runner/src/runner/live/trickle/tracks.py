@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import av
 import av.error
 
-from .fit import PictureFitter
+from .fit import PictureFitter, UnconvertibleFrame
 from .frame import AudioFrame
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class TooManyErrors(Exception):
 
     Attributes:
         count: how many errors it was in the end.
-        reason: FFmpeg's word for the last one.
+        reason: why the last one could not be used.
     """
 
     def __init__(self, count: int, reason: str) -> None:
@@ -64,6 +64,7 @@ class Tracks:
         streams: the tracks that there are, to be demuxed.
         audio: format of the audio track, None without one, or as long as it has said nothing.
         codec: of the video track, e.g. ``h264``; None without one.
+        last_error: why the last packet or frame could not be used, None as long as all could.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Tracks:
         """
         self.streams: list[av.stream.Stream] = [stream for stream in (video, sound) if stream is not None]
         self.audio: AudioFormat | None = None
+        self.last_error: str | None = None
         self.codec = video.codec_context.name if video is not None else None
         self._video = video
         self._fitter = fitter
@@ -120,8 +122,8 @@ class Tracks:
         assert self._video is not None
         try:
             return self._fitter.fit(frame, self._video.sample_aspect_ratio)
-        except av.error.FFmpegError as error:
-            self.count_error(self._video.index, error)
+        except UnconvertibleFrame as error:
+            self._count(self._video.index, str(error))
             return None
 
     def sound(self, frame: av.AudioFrame) -> AudioFrame | None:
@@ -137,10 +139,14 @@ class Tracks:
 
     def count_error(self, track: int, error: av.error.FFmpegError) -> None:
         """Count an error of a track, or of the container (track -1)."""
+        self._count(track, error.strerror or str(error))
+
+    def _count(self, track: int, reason: str) -> None:
         self._counts.errors += 1
         self._errors[track] += 1
+        self.last_error = reason
         if self._errors[track] > MAX_ERRORS:
-            raise TooManyErrors(self._errors[track], error.strerror or str(error)) from None
+            raise TooManyErrors(self._errors[track], reason) from None
 
 
 def _set_threads(video: av.VideoStream, low_delay: bool) -> None:
