@@ -7,6 +7,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 
 from runner.errors import SourceError
 from runner.live.trickle.decoder import AudioFormat, Decoder, Location
@@ -187,6 +188,57 @@ def test_packets_without_decoding_time_are_used(write_video: Any, tmp_path: Path
     decoder = _decoder(path)
     assert _numbers(_split(decoder)[0]) == list(range(20))
     assert decoder.without_timestamp == 0
+
+
+@pytest.mark.parametrize("start", [-1, -15, -59])
+def test_frames_before_zero_are_decoded_and_have_their_times(write_video: Any, tmp_path: Path, start: int) -> None:
+    """Matroska reports no timestamp below 0, and B-frames arrive after those that they precede."""
+    path = write_video(
+        tmp_path / "early.mkv", range(start, start + 60), container_options={"avoid_negative_ts": "disabled"}
+    )
+    decoder = _decoder(path)
+    pictures, _ = _split(decoder)
+    assert _numbers(pictures) == list(range(60))
+    times_s = [float(picture.pts * picture.time_base) for picture in pictures]
+    assert times_s == pytest.approx([number / 30 for number in range(start, start + 60)], abs=0.04)
+    assert times_s == sorted(set(times_s))
+    assert decoder.without_timestamp == 0
+
+
+DEFAULT, NO_FLAG, COVER = Disposition.default, Disposition(0), Disposition.attached_pic
+Track = tuple[str, int, Disposition, int]  # codec, side, flags, frames
+
+
+@pytest.mark.parametrize(
+    ("suffix", "tracks", "chosen"),
+    [
+        ("mkv", [("libx264", 320, NO_FLAG, 9), ("libx264", 160, DEFAULT, 9)], 160),
+        ("mp4", [("libx264", 160, DEFAULT, 9), ("libx264", 320, NO_FLAG, 9)], 160),
+        ("mkv", [("libx264", 160, DEFAULT, 9), ("libx264", 320, DEFAULT, 9)], 320),
+        ("mp4", [("libx264", 160, DEFAULT, 9), ("mjpeg", 640, NO_FLAG, 1)], 160),
+        ("mp4", [("mjpeg", 640, DEFAULT, 1), ("libx264", 160, DEFAULT, 9)], 160),
+        ("mp4", [("libx264", 160, DEFAULT, 9), ("mjpeg", 640, COVER, 1)], 160),
+    ],
+    ids=["default, smaller", "default, first", "both default", "larger still", "first a still", "cover"],
+)
+def test_the_track_is_the_one_that_players_show(tmp_path: Path, suffix: str, tracks: list[Track], chosen: int) -> None:
+    path = tmp_path / f"tracks.{suffix}"
+    with av.open(str(path), "w") as container:
+        streams: list[Any] = []
+        for codec, side, flags, _ in tracks:
+            stream: Any = container.add_stream(codec, rate=30)
+            stream.width = stream.height = side
+            stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+            stream.disposition = flags
+            streams.append(stream)
+        for stream, (_, side, _, count) in zip(streams, tracks, strict=True):
+            for number in range(count):
+                frame = av.VideoFrame(side, side, stream.pix_fmt)
+                frame.pts = number
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    decoder = _decoder(path)
+    assert (decoder.width, len(_split(decoder)[0])) == (chosen, 9)
 
 
 def test_sound_alone_is_no_source(sound_only: Path) -> None:

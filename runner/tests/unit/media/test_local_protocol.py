@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import socket
 import subprocess
@@ -98,15 +99,17 @@ class TestFiles:
         pictures, _ = _read(tmp_path / "out.mp4")
         assert [p.pts * p.time_base for p in pictures] == [Fraction(at, 90_000) for at in pts]
 
-    async def test_frames_without_a_timestamp_are_dropped_and_counted(self, tmp_path: Path) -> None:
+    async def test_frames_without_a_timestamp_get_one_from_their_neighbours(self, tmp_path: Path) -> None:
         parts = streams.make_stream(range(0, 135_000, 3000), key_every=1)
         parts[20:30] = map(streams.without_time, parts[20:30])
         path = tmp_path / "clip.ts"
         path.write_bytes(b"".join(parts))
         pictures, _, protocol = await _run(path, **OFFLINE)
-        assert _numbers(pictures) == [*range(20), *range(30, 45)]
+        assert _numbers(pictures) == list(range(45))
+        times = [picture.pts for picture in pictures]
+        assert {after - before for before, after in itertools.pairwise(times)} == {3000}
         statistics = protocol.statistics
-        assert (statistics.frames_in, statistics.dropped) == (35, {"no_timestamp": 10})
+        assert (statistics.frames_in, statistics.dropped) == (45, {})
 
     async def test_says_what_the_source_is(self, clip: Path) -> None:
         async with _stream(clip, max_seconds=1.0) as protocol:

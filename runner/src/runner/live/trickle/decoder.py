@@ -15,6 +15,7 @@ from av.stream import Disposition
 from ...errors import SourceError
 from .fit import PictureFitter
 from .frame import AudioFrame, RawFrame
+from .frame_times import FrameTimes
 from .orientation import Orientation
 from .tracks import AudioFormat, DecodeCounts, TooManyErrors, Tracks
 
@@ -63,7 +64,7 @@ class Decoder:
         audio: format of the audio track, None without one.
         codec: of the video track, e.g. ``h264``.
         decode_errors: packets that could not be decoded.
-        without_timestamp: packets and pictures left out because nothing says when to show them.
+        without_timestamp: frames dropped because neither they nor their neighbours have a timestamp.
 
     Raises:
         av.error.FFmpegError: the container cannot be opened. Words for it depend on what kind of
@@ -144,7 +145,7 @@ class Decoder:
         playable = [stream for stream in videos if stream.codec_context is not None]
         if not playable:
             raise SourceError(f"{self._location.name}: nothing here can decode its kind of video")
-        video = max(playable, key=lambda stream: stream.codec_context.width * stream.codec_context.height)
+        video = max(playable, key=_rank)
         sounds = [
             sound
             for sound in self._container.streams.audio[:1]
@@ -156,6 +157,7 @@ class Decoder:
         self.audio = self._tracks.audio
         self.codec = video.codec_context.name
         self.fps = _believable_fps(video)
+        self._times = FrameTimes(video, self.fps or _DEFAULT_FPS)
         self.duration_s = None if self._container.duration is None else self._container.duration / av.time_base
         self.pictures = video.frames or None
 
@@ -179,11 +181,7 @@ class Decoder:
 
     def _decode(self) -> Generator[RawFrame | AudioFrame, None, None]:
         try:
-            for packet in self._packets():
-                # One of the two is enough: Matroska gives its first packets no dts where there are B-frames.
-                if packet.dts is None and packet.pts is None and packet.size:
-                    self._counts.without_timestamp += packet.stream.type == "video"
-                    continue
+            for packet in self._times.look_ahead(self._packets()):
                 for frame in self._tracks.decode(packet):
                     item = self._picture(frame) if isinstance(frame, av.VideoFrame) else self._sound(frame)
                     if item is not None:
@@ -219,9 +217,11 @@ class Decoder:
                 raise SourceError(f"{self._location.name} broke off: {error.strerror}") from None
 
     def _picture(self, frame: av.VideoFrame) -> RawFrame | None:
-        if frame.pts is None or frame.time_base is None:
+        if not self._times.complete(frame):
             self._counts.without_timestamp += 1
             return None
+        assert frame.pts is not None
+        assert frame.time_base is not None
         pixels = self._tracks.fit(frame)
         if pixels is None:
             return None
@@ -253,6 +253,12 @@ class Decoder:
     def _shift(self, time_base: Fraction) -> int:
         """How many units later a timestamp is because of earlier rounds."""
         return round(self._offset_s / time_base) if self._offset_s else 0
+
+
+def _rank(video: av.VideoStream) -> tuple[bool, bool, int]:
+    """Order video tracks as FFmpeg and players choose them: flagged as default, not a still, with the most pixels."""
+    codec = video.codec_context
+    return bool(video.disposition & Disposition.default), video.frames != 1, codec.width * codec.height
 
 
 def _believable_fps(video: av.VideoStream) -> float | None:

@@ -36,7 +36,7 @@ class DecodeCounts:
 
     Attributes:
         errors: packets that could not be decoded.
-        without_timestamp: packets and pictures left out because nothing says when to show them.
+        without_timestamp: frames dropped because neither they nor their neighbours have a timestamp.
     """
 
     errors: int = 0
