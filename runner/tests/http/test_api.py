@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 import socket
@@ -104,9 +105,21 @@ class TestStatus:
 
 class TestParams:
     def test_good_ones_are_taken(self, host: HostProcess) -> None:
-        answer = host.client.post("/api/params", json={"gain": 3})
+        answer = httpx.post(f"{host.url}/api/params", json={"gain": 3}, timeout=PATIENCE_S)
         assert (answer.status_code, answer.text) == (200, "Params updated successfully")
-        assert host.client.get("/api/status").json()["inference_status"]["last_params"]["gain"] == 3
+
+    def test_who_takes_json_is_told_all_that_are_in_force(self, host: HostProcess) -> None:
+        params = host.client.post("/api/params", json={"gain": 3}).json()["params"]
+        assert (params["gain"], params["width"], params["show_reloading_frame"]) == (3.0, 512, True)
+
+    def test_status_has_them_as_they_were_sent_with_their_hash(self, host: HostProcess) -> None:
+        """Not as the params class made them: the sender compares the hash with its own."""
+        for sent in ({"gain": 3}, {"gain": 2, "height": 512}, {}):
+            host.client.post("/api/params", json=sent).raise_for_status()
+            inference = host.client.get("/api/status").json()["inference_status"]
+            assert inference["last_params"] == sent
+            digest = hashlib.md5(json.dumps(sent, sort_keys=True).encode()).hexdigest()
+            assert inference["last_params_hash"] == digest
 
     @pytest.mark.parametrize(
         ("params", "field", "said"),
@@ -172,7 +185,9 @@ class TestNetworkStart:
         )
         assert (answer.status_code, answer.text) == (200, "Stream started successfully")
         status = host.until(lambda status: status["inference_status"]["fps"] > 0)
-        assert status["inference_status"]["last_params"]["gain"] == 2
+        assert status["inference_status"]["last_params"] == {"gain": 2}
+        self.start(host, subscribe_url="pattern:320x240@30", publish_url="").raise_for_status()
+        assert host.client.get("/api/status").json()["inference_status"]["last_params"] == {}
 
     @pytest.mark.parametrize(
         ("body", "said"),

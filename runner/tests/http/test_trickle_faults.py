@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from runner.errors import TrickleError
-from runner.live.events import StreamEnded, decode
+from runner.live.events import ParamsChanged, StreamEnded, decode
 from runner.live.trickle.publisher import TricklePublisher
 from runner.testing.network import VIDEO_TYPE, Network, Seen, network
 
@@ -73,10 +73,11 @@ def certificate(folder: Path) -> Path:
 
 
 class Told:
-    """What a host tells of its streams from now on."""
+    """What a host tells of its streams and their params from now on."""
 
     def __init__(self) -> None:
         self.ends: list[StreamEnded] = []
+        self.params: dict[str, Any] = {}  # in force
 
     async def listen(self, client: httpx.AsyncClient, listening: asyncio.Event) -> None:
         began = time.time()  # a latecomer is told the latest event of each kind first
@@ -88,6 +89,8 @@ class Told:
                 event = decode(line.removeprefix("data: "))
                 if isinstance(event, StreamEnded) and event.at >= began:
                     self.ends.append(event)
+                elif isinstance(event, ParamsChanged):
+                    self.params = event.params
 
     async def end(self) -> StreamEnded:
         """The first end of a stream."""
@@ -333,10 +336,11 @@ class TestOutage:
 
 class TestStart:
     async def test_without_params_begins_with_the_initial_ones(self, host: HostProcess) -> None:
-        async with streaming(host) as (_, _, _, start):
+        async with streaming(host) as (_, _, told, start):
             for params, gain in (({"gain": 2.0}, 2.0), ({}, 0.5), ({"prompt": "x"}, 1.0), ({}, 0.5)):
                 await start(params=params)
-                assert host.client.get("/api/status").json()["inference_status"]["last_params"]["gain"] == gain
+                assert host.client.get("/api/status").json()["inference_status"]["last_params"] == params
+                await until(lambda gain=gain: told.params.get("gain") == gain)
 
     async def test_that_is_refused_leaves_what_runs_as_it_is(self, host: HostProcess) -> None:
         async with streaming(host) as (session, proxy, told, start):

@@ -151,6 +151,8 @@ class RunnerHost:
             wanted = params or dict(self.guardian.spec.initial_params)
             if params or not self.guardian.has_initial_params:
                 await self._take_params(wanted)
+            if not params:
+                self.guardian.health.params_taken({})  # what was sent, whatever stands for it
             return await self._start_stream(request)
 
     def _check_addresses(self, request: StreamRequest) -> None:

@@ -30,10 +30,7 @@ class HostClient:
         Raises:
             ProcessError: the host does not answer.
         """
-        found = json.loads(await self._ask("GET", "/api/status", limit_s))
-        if not isinstance(found, dict):
-            raise ProcessError("the runner host told no status")
-        return found
+        return _object(await self._ask("GET", "/api/status", limit_s))
 
     async def metrics(self, limit_s: float) -> bytes:
         """The host's own metrics in Prometheus' text format. Raises as `status`."""
@@ -47,13 +44,13 @@ class HostClient:
         """
         await self._ask("POST", START_ROUTE, limit_s, body)
 
-    async def params(self, params: dict[str, Any], limit_s: float) -> None:
-        """Apply params.
+    async def params(self, params: dict[str, Any], limit_s: float) -> dict[str, Any]:
+        """Apply params; all that are in force now.
 
         Raises:
             ParamsError: refused; the old ones stay. ProcessError: the host does not answer.
         """
-        await self._ask("POST", "/api/params", limit_s, params)
+        return dict(_object(await self._ask("POST", "/api/params", limit_s, params))["params"])
 
     async def stop(self, limit_s: float) -> None:
         """End the stream, if there is one. Raises as `status`."""
@@ -88,6 +85,13 @@ class HostClient:
         if status == 200:
             return content
         raise _refusal(path, status, content.decode("utf-8", "replace"))
+
+
+def _object(answer: bytes) -> dict[str, Any]:
+    found = json.loads(answer)
+    if not isinstance(found, dict):
+        raise ProcessError("runner host: its answer is not a JSON object")
+    return found
 
 
 def _refusal(path: str, status: int, text: str) -> ParamsError | StreamError | ProcessError:

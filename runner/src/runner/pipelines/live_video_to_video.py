@@ -248,10 +248,7 @@ class LiveVideoToVideoPipeline:
         Raises:
             ParamsError: they are refused; the old ones stay. NotReadyError, ProcessError: as `start_stream`.
         """
-        client = self._ready_client()
-        await client.params(params, PARAMS_LIMIT_S)
-        told = (await self._read_status(client)).status.get("inference_status") or {}
-        return dict(told.get("last_params") or params)
+        return await self._ready_client().params(params, PARAMS_LIMIT_S)
 
     async def stop_stream(self) -> None:
         """End the stream, if there is one.

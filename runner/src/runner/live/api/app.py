@@ -141,7 +141,9 @@ class _Api:
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def set_params(self, request: Request) -> Response:
-        await self._host.set_params((await _body(request, ParamsBody)).root)
+        params = await self._host.set_params((await _body(request, ParamsBody)).root)
+        if "json" in request.headers.get("accept", ""):  # the network takes text (contract part 4)
+            return Response(plain_json({"params": params}), media_type="application/json")
         return PlainTextResponse("Params updated successfully")
 
     async def start(self, request: Request) -> Response:

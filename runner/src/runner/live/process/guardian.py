@@ -278,13 +278,13 @@ class ProcessGuardian:
         self._wanted = None
         applied = await self.serving.process.update_params(params)
         self.board.reloading = applied.reloading
-        self._params_taken(applied.params, applied.schema)
+        self.health.params_taken(params)
+        self._params_changed(applied.params, applied.schema)
         self.board.show_again()
         return applied.params
 
-    def _params_taken(self, params: dict[str, Any], schema: dict[str, Any]) -> None:
+    def _params_changed(self, params: dict[str, Any], schema: dict[str, Any]) -> None:
         self.params = params
-        self.health.params_taken(params)
         self._emit(ParamsChanged(params=params, params_schema=schema))
 
     def check_alive(self) -> None:
@@ -329,7 +329,7 @@ class ProcessGuardian:
                 self.board.reloading = False
                 self.health.loaded()
                 if params != self.params:
-                    self._params_taken(params, schema)
+                    self._params_changed(params, schema)
 
     def _log(self, revision: Revision, line: messages.LogLine) -> None:
         self._emit(

@@ -47,7 +47,7 @@ class Health:
         self._stream_at = time.monotonic()
 
     def params_taken(self, params: dict[str, Any]) -> None:
-        """The pipeline runs with these."""
+        """The pipeline has taken these. They are reported as they were sent, so that a sender finds its own hash."""
         inference = self._status.inference_status
         inference.last_params_update_time = now_ms()
         inference.last_params = params
