@@ -242,11 +242,10 @@ def _described(name: str, body: type[BaseModel] | None, summary: str) -> dict[st
             "content": {"application/json": {"schema": schema}},
         }
     refusals = {
-        400: "Headers, body or parameters are not usable",
+        400: "Headers, body or parameters are not usable, or the body is too long or too slow",
         403: "Another token, or a callback URL that is not the orchestrator's",
         404: "The session does not run here",
         409: "The session is ending, or another one runs",
-        413: "The body is too long",
         502: "The orchestrator did not open the channels",
         503: "Another session is served, or the pipeline cannot start now",
         504: "The pipeline took too long",

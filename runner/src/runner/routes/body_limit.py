@@ -16,7 +16,10 @@ BODY_LIMIT_S = 10.0
 
 
 class BodyLimit:
-    """ASGI middleware: larger bodies are answered with 413, slower ones with 408."""
+    """ASGI middleware: larger and slower bodies are answered with 400.
+
+    Not with 413 and 408: the network's worker understands 200, 400, 401, 422 and 500 (contract 3.1).
+    """
 
     def __init__(self, app: ASGIApp, limit_bytes: int = BODY_LIMIT_BYTES, limit_s: float = BODY_LIMIT_S) -> None:
         self._app = app
@@ -29,7 +32,7 @@ class BodyLimit:
             return
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if not declared.isdigit() or int(declared[:20]) > self._limit_bytes:
-            await problem(413, self._too_large)(scope, receive, send)
+            await problem(400, self._too_large)(scope, receive, send)
             return
         await self._app(scope, self._limited(receive), send)
 
@@ -50,10 +53,10 @@ class BodyLimit:
                 async with time_limit(max(0.0, left_s)):
                     message = await receive()
             except asyncio.TimeoutError:
-                raise HTTPException(408, f"The body did not come within {self._limit_s:.0f} s.") from None
+                raise HTTPException(400, f"The body did not come within {self._limit_s:.0f} s.") from None
             taken += len(message.get("body", b""))
             if taken > self._limit_bytes:
-                raise HTTPException(413, self._too_large)
+                raise HTTPException(400, self._too_large)
             complete = not message.get("more_body", False)
             return message
 
