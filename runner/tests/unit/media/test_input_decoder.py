@@ -275,6 +275,16 @@ class TestChanges:
             assert _grows(times)
             assert max(np.diff(times)) < 9000
 
+    @pytest.mark.parametrize("audio", ["aac", "libopus"])
+    def test_a_segment_that_the_server_gives_again_changes_nothing(self, audio: str) -> None:
+        parts = streams.make_stream(_times(90), audio=audio)
+        decoded = streams.decode(_join(parts[:60], parts[30:60], parts[60:]))
+        assert decoded.numbers == list(range(90))
+        assert decoded.pts == _times(90)
+        assert decoded.decoder.dropped == {"timestamp": 30}
+        assert _grows([sound.timestamp for sound in decoded.sounds])
+        assert decoded.sounds[-1].timestamp == pytest.approx(_times(90)[-1], abs=9000)
+
     def test_another_program_beside_it_is_no_change(self) -> None:
         """Its map says other tracks, again and again."""
         tables = _table(0, 0x00, b"\0\1\xf0\0" + b"\0\2\xf0\1") + _table(0x1001, 0x02, b"\xe2\0\xf0\0\x1b\xe2\0\xf0\0")

@@ -9,6 +9,7 @@ from runner.live.trickle.frame_rate import FrameRateCap
 from runner.live.trickle.timeline import Timeline
 
 WRAP = 1 << 33
+SECOND = 90_000
 
 
 def _placed(timeline: Timeline, track: str, stamps: list[int], length: int = 3000) -> list[int | None]:
@@ -62,6 +63,38 @@ class TestTimeline:
             None,
             15_000,
         ]
+
+    @pytest.mark.parametrize("segments", [1, 2, 4])
+    def test_segments_that_are_given_again_have_no_place(self, segments: int) -> None:
+        timeline = Timeline()
+        for track, step in (("video", 3000), ("audio", 1920)):
+            before, after = list(range(0, 12 * SECOND, step)), list(range(12 * SECOND, 16 * SECOND, step))
+            again = [at for at in before if at >= (12 - 2 * segments) * SECOND]
+            after = [at for at in after if at > before[-1]]
+            assert _placed(timeline, track, before, step) == before
+            assert _placed(timeline, track, again + after, step) == [None] * len(again) + after
+
+    def test_one_segment_after_the_other_may_be_given_again(self) -> None:
+        timeline = Timeline()
+        for begin in range(0, 20 * SECOND, 2 * SECOND):
+            segment = list(range(begin, begin + 2 * SECOND, 3000))
+            assert _placed(timeline, "video", segment) == segment
+            assert set(_placed(timeline, "video", segment)) == {None}
+
+    def test_a_repeat_across_a_wrap_has_no_place(self) -> None:
+        timeline = Timeline()
+        stamps = [(WRAP - SECOND + step) % WRAP for step in range(0, 2 * SECOND, 3000)]
+        placed = _placed(timeline, "video", stamps)
+        assert set(_placed(timeline, "video", stamps)) == {None}
+        assert timeline.place("video", SECOND, 3000) == placed[-1] + 3000
+
+    def test_a_short_clip_that_is_played_again_and_again_goes_on(self) -> None:
+        timeline = Timeline()
+        clip = list(range(SECOND, 6 * SECOND, 3000))
+        placed = [_placed(timeline, "video", clip) for _ in range(5)]
+        assert placed[0] == clip
+        assert set(placed[1]) == {None}  # it might be a repeat
+        assert placed[2] + placed[3] + placed[4] == [6 * SECOND + 3000 * number for number in range(3 * len(clip))]
 
     def test_a_pause_stays_a_pause(self) -> None:
         assert _placed(Timeline(), "video", [0, 30 * 90_000]) == [0, 30 * 90_000]
