@@ -206,6 +206,38 @@ class TestDamage:
         assert decoded.numbers == left
         assert decoded.pts == [_times(45)[number] for number in left]
 
+    @pytest.mark.parametrize("flags", [0x00, 0x40, 0x80, 0xC0])
+    @pytest.mark.parametrize("pid", [0x0011, 0x0101, 0x0A00, 0x1FFF])
+    def test_a_packet_under_another_pid_costs_only_what_it_held(self, flags: int, pid: int) -> None:
+        """The demuxer took it for a track that begins, and broke off at the stream's end, or before."""
+        parts = streams.make_stream(_times(60), audio="libopus")
+        damaged = bytearray(parts[20])
+        damaged[1], damaged[2] = flags | pid >> 8, pid & 0xFF
+        parts[20] = bytes(damaged)
+        decoded = streams.decode(_join(parts))
+        assert decoded.numbers[:19] == list(range(19))
+        assert decoded.numbers[-30:] == list(range(30, 60))
+        assert decoded.decoder.restarts == 0
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_headers_of_packets_damaged_everywhere(self, seed: int) -> None:
+        random = np.random.default_rng(seed)
+        data = bytearray(_join(streams.make_stream(_times(90), audio="aac")))
+        for _ in range(20):
+            packet = 188 * int(random.integers(0, len(data) // 188))
+            data[packet + int(random.integers(1, 5))] = int(random.integers(0, 256))
+        decoded = streams.decode(bytes(data))
+        assert len(decoded.pictures) > 45
+        assert _grows(decoded.pts)
+
+    def test_whatever_the_demuxer_raises_is_counted_as_damage(self) -> None:
+        """Where the map takes two packets nobody here knows the tracks; a new one makes PyAV raise an IndexError."""
+        parts = streams.make_stream(_times(60))
+        parts[10] += bytes((0x47, 0x4A, 0x00, 0x10)) + b"\0\0\1\xe0\0\0\x80\0\0".ljust(184, b"\xff")
+        decoded = streams.decode(_with_long_map(_join(parts)))
+        assert decoded.numbers == list(range(60))
+        assert decoded.decoder.decode_errors > 0
+
     def test_errors_beyond_the_budget_open_it_again(self) -> None:
         decoded = streams.decode(_join(*_with_bad_parts(1)))
         assert decoded.decoder.restarts == 1
@@ -346,6 +378,24 @@ def _table(pid: int, table: int, body: bytes) -> bytes:
     section = bytes((table, 0xB0, 5 + len(body) + 4)) + b"\0\1\xc1\0\0" + body
     section += crc32(section).to_bytes(4, "big")
     return bytes((0x47, 0x40 | pid >> 8, pid & 0xFF, 0x10)) + (b"\0" + section).ljust(184, b"\xff")
+
+
+def _with_long_map(data: bytes) -> bytes:
+    """Each program map with so many descriptors that it goes on in a second packet."""
+    out: list[bytes] = []
+    for packet in _packets(data):
+        if packet[1:3] != b"\x50\x00":
+            out.append(packet)
+            continue
+        section = packet[5 : 8 + packet[7]]
+        descriptors = bytes((0xFF, 200)) + bytes(200)
+        length = len(descriptors)
+        body = section[8:10] + bytes((0xF0 | length >> 8, length & 0xFF)) + descriptors + section[12:-4]
+        whole = section[:2] + bytes((len(body) + 9,)) + section[3:8] + body
+        whole = b"\0" + whole + crc32(whole).to_bytes(4, "big")
+        out.append(bytes((0x47, 0x50, 0x00, 0x10)) + whole[:184])
+        out.append(bytes((0x47, 0x10, 0x00, 0x10)) + whole[184:].ljust(184, b"\xff"))
+    return _count_again(out)
 
 
 def _with_bad_parts(count: int) -> list[list[bytes]]:

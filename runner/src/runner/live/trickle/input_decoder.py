@@ -16,7 +16,7 @@ from .fit import PictureFitter
 from .frame import AudioFrame, RawFrame
 from .frame_rate import FrameRateCap
 from .timeline import Timeline
-from .tracks import AudioFormat, DecodeCounts, TooManyErrors, Tracks
+from .tracks import AudioFormat, DecodeCounts, TooManyErrors, Tracks, reason_of
 from .transport_reader import LONGEST_DELIMITER_BYTES, Readable, TransportReader
 from .transport_stream import CLOCK_HZ
 
@@ -119,9 +119,9 @@ class InputDecoder:
         while self._reader.resume():
             try:
                 container = av.open(self._reader, "r", format="mpegts", options=_OPTIONS, hwaccel=device)
-            except (av.error.InvalidDataError, av.error.EOFError) as error:
+            except Exception as error:  # whatever the demuxer makes of damage; see `_packets`
                 if not self._reader.stopped:
-                    self._note_restart(error.strerror or "no tracks found")
+                    self._note_restart(reason_of(error))
                 continue
             try:
                 tracks = self._tracks_of(container)
@@ -184,7 +184,7 @@ class InputDecoder:
             try:
                 yield from container.demux(tracks.streams)
                 return
-            except av.error.InvalidDataError as error:
+            except Exception as error:  # not of FFmpeg alone: PyAV raises IndexError for a track that appears late
                 tracks.count_error(-1, error)
 
     def _put_time_right(self, packet: av.Packet[av.stream.Stream]) -> bool:
@@ -198,10 +198,7 @@ class InputDecoder:
         return True
 
     def _picture(self, frame: av.VideoFrame, tracks: Tracks) -> RawFrame | None:
-        if frame.pts is None:
-            self._drop("no_timestamp")
-            return None
-        pts = self._timeline.place("video", frame.pts, self._picture_ticks)
+        pts = None if frame.pts is None else self._timeline.place("video", frame.pts, self._picture_ticks)
         if pts is None:
             self._drop("timestamp")
             return None

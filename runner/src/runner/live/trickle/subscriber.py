@@ -185,9 +185,7 @@ class TrickleSubscriber:
             pending, self._pending = self._pending, None
             # close() cancels what this waits for
             response = None if pending is None or pending.cancelled() else pending.result()
-            if response is None or self._closed:
-                if response is not None:
-                    response.close()
+            if response is None:
                 return None
             seq = header_int(response, SEQ_HEADER)
             if seq is not None and seq >= 0:

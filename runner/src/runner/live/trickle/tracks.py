@@ -123,7 +123,7 @@ class Tracks:
         try:
             return self._fitter.fit(frame, self._video.sample_aspect_ratio)
         except UnconvertibleFrame as error:
-            self._count(self._video.index, str(error))
+            self.count_error(self._video.index, error)
             return None
 
     def sound(self, frame: av.AudioFrame) -> AudioFrame | None:
@@ -137,16 +137,18 @@ class Tracks:
         for index in (track, -1):
             self._errors[index] = max(0, self._errors[index] - 1) if self._forgiving == "one" else 0
 
-    def count_error(self, track: int, error: av.error.FFmpegError) -> None:
+    def count_error(self, track: int, error: Exception) -> None:
         """Count an error of a track, or of the container (track -1)."""
-        self._count(track, error.strerror or str(error))
-
-    def _count(self, track: int, reason: str) -> None:
+        self.last_error = reason_of(error)
         self._counts.errors += 1
         self._errors[track] += 1
-        self.last_error = reason
         if self._errors[track] > MAX_ERRORS:
-            raise TooManyErrors(self._errors[track], reason) from None
+            raise TooManyErrors(self._errors[track], self.last_error) from None
+
+
+def reason_of(error: Exception) -> str:
+    """Return FFmpeg's word for an error, or what else it says."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _set_threads(video: av.VideoStream, low_delay: bool) -> None:

@@ -26,7 +26,7 @@ from .transport_stream import (
     WRAP,
     ElementaryStream,
     is_stuffed,
-    map_pid_of,
+    map_pids_of,
     payload_of,
     section_of,
     stamp_bytes,
@@ -80,6 +80,9 @@ class PictureTimes:
 class TransportReader:
     """Reads packets, finds their beginning again after damage, marks ends of pictures, and stops where tracks change.
 
+    Once the tracks are known, it passes on only packets of the program tables and of the PIDs that these name. A
+    demuxer would take a packet whose header was damaged for a track that begins.
+
     Attributes:
         ended: nothing follows any more.
         stopped: the tracks change here; `resume` goes on.
@@ -99,8 +102,9 @@ class TransportReader:
         self._locked = False
         self._ready = b""  # looked at, not given out
         self._pat = self._map = b""  # the newest packet of each
-        self._map_pid: int | None = None
-        self._map_section = b""
+        self._map_pid: int | None = None  # of the first program, which is the one that is decoded
+        self._programs: dict[int, tuple[ElementaryStream, ...]] = {}  # by the PIDs of their maps
+        self._named: frozenset[int] = frozenset()  # PIDs of the tracks of all programs
         self._streams: tuple[ElementaryStream, ...] = ()
         self._video: dict[int, _PictureEnds] = {}
 
@@ -172,11 +176,14 @@ class TransportReader:
                 if marks:
                     done += (data[begin : at + PACKET_BYTES], marks)
                     begin = at + PACKET_BYTES
-            elif data[at + 1] & 0x40 and (pid == PAT_PID or pid == self._map_pid):
-                if self._table(pid, data[at : at + PACKET_BYTES]):
+            elif pid == PAT_PID or pid in self._programs:
+                if data[at + 1] & 0x40 and self._table(pid, data[at : at + PACKET_BYTES]):
                     done.append(data[begin:at])
                     return at
                 video = self._video
+            elif self._named and pid not in self._named:
+                done.append(data[begin:at])
+                begin = at + PACKET_BYTES
         done.append(data[begin:])
         return len(data)
 
@@ -186,14 +193,19 @@ class TransportReader:
             if packet[HEADER_BYTES:] != self._pat[HEADER_BYTES:]:
                 section = section_of(packet)
                 if section is not None:
-                    self._pat, self._map_pid = packet, map_pid_of(section)
+                    pids = map_pids_of(section)
+                    self._pat, self._map_pid = packet, pids[0] if pids else None
+                    self._programs = {pid: self._programs.get(pid, ()) for pid in pids}
             return False
         if packet[HEADER_BYTES:] == self._map[HEADER_BYTES:]:
             return False
         section = section_of(packet)
         if section is None:
             return False
-        streams = streams_of(section)
+        streams = self._programs[pid] = streams_of(section)
+        self._named = frozenset(stream.pid for program in self._programs.values() for stream in program)
+        if pid != self._map_pid:
+            return False
         changed = bool(self._streams) and streams != self._streams
         self._map = packet
         if streams != self._streams:

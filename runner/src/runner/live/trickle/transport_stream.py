@@ -80,18 +80,19 @@ def is_stuffed(packet: bytes) -> bool:
     return length > needed
 
 
-def map_pid_of(section: bytes) -> int | None:
-    """Where a program association table says that the map of the first program is."""
-    for at in range(8, len(section) - 7, 4):
-        if section[at] or section[at + 1]:  # program 0 is not one
-            return (section[at + 2] & 0x1F) << 8 | section[at + 3]
-    return None
+def map_pids_of(section: bytes) -> list[int]:
+    """Where a program association table says that the maps of the programs are."""
+    return [
+        (section[at + 2] & 0x1F) << 8 | section[at + 3]
+        for at in range(8, len(section) - 7, 4)
+        if section[at] or section[at + 1]  # program 0 is not one
+    ]
 
 
 def streams_of(section: bytes) -> tuple[ElementaryStream, ...]:
     """The tracks that a program map names."""
     streams = []
-    at = 12 + ((section[10] & 0x0F) << 8 | section[11])
+    at = 12 + (int.from_bytes(section[10:12], "big") & 0x0FFF)
     while at + 5 <= len(section) - 4:
         length = (section[at + 3] & 0x0F) << 8 | section[at + 4]
         pid = (section[at + 1] & 0x1F) << 8 | section[at + 2]
