@@ -77,6 +77,7 @@ class Told:
 
     def __init__(self) -> None:
         self.ends: list[StreamEnded] = []
+        self.heard: list[dict[str, Any]] = []  # on the events channel
         self.params: dict[str, Any] = {}  # in force
 
     async def listen(self, client: httpx.AsyncClient, listening: asyncio.Event) -> None:
@@ -97,6 +98,15 @@ class Told:
         await until(lambda: self.ends)
         return self.ends[0]
 
+    async def end_on_channel(self) -> str:
+        """Why the stream ended, as the events channel has it."""
+        await until(lambda: self._errors())
+        return self._errors()[0]
+
+    def _errors(self) -> list[str]:
+        events = [message["event"] for message in self.heard]
+        return [event["message"] for event in events if event["type"] == "error"]
+
 
 @asynccontextmanager
 async def streaming(
@@ -110,7 +120,10 @@ async def streaming(
         httpx.AsyncClient(base_url=host.url, timeout=PATIENCE_S, verify=False) as client,
     ):
         listening = asyncio.Event()
-        hearing = asyncio.create_task(told.listen(client, listening))
+        hearing = [
+            asyncio.create_task(told.listen(client, listening)),
+            asyncio.create_task(session.events(told.heard)),
+        ]
         await asyncio.wait_for(listening.wait(), PATIENCE_S)
 
         async def start(**more: Any) -> None:
@@ -122,8 +135,9 @@ async def streaming(
         finally:
             if host.process.poll() is None:
                 await client.delete("/api/stream")  # while there still is a server that it can take leave of
-            hearing.cancel()
-            await asyncio.gather(hearing, return_exceptions=True)
+            for task in hearing:
+                task.cancel()
+            await asyncio.gather(*hearing, return_exceptions=True)
 
 
 async def until(condition: Callable[[], Any], limit_s: float = PATIENCE_S) -> None:
@@ -198,6 +212,7 @@ class TestInput:
             end = await told.end()
             assert end.error_kind == "source"
             assert "it must be MPEG-TS" in end.error
+            assert await told.end_on_channel() == f"stream ended: {end.error}"
 
     @pytest.mark.parametrize("status", [500, 470])
     async def test_an_answer_that_fails_once_is_asked_for_again(self, host: HostProcess, status: int) -> None:
@@ -225,6 +240,7 @@ class TestInput:
             end = await told.end()
             assert said in end.error
             assert end.error_kind == "source"
+            assert await told.end_on_channel() == f"stream ended: {end.error}"
             assert {asked.channel for asked in proxy.asked if asked.method == "DELETE"} == {"out", "events"}
 
     async def test_nobody_publishes_for_a_while_and_then_somebody_does(self, host: HostProcess) -> None:
@@ -253,6 +269,7 @@ class TestOutput:
             async with pictures(session):
                 end = await told.end()
             assert end.error_kind == "sink"
+            assert await told.end_on_channel() == f"stream ended: {end.error}"
             assert "is closed, or never was there" in end.error
 
     async def test_a_server_that_takes_nothing_holds_up_neither_the_pipeline_nor_the_end(

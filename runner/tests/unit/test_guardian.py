@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from runner.errors import ProcessError
+from runner.errors import ProcessError, RunnerError
 from runner.live.events import PipelineWarned, ProcessExited
 from runner.live.process.channel import Unpacker, pack
 from runner.live.process.exit import ProcessExit
@@ -53,12 +53,12 @@ class TestLastExit:
     @pytest.mark.parametrize(("policy", "stops"), [(PRODUCTION, 1), (STUDIO, 0)])
     async def test_the_stream_stops_in_production_only(self, start: Start, policy: RestartPolicy, stops: int) -> None:
         run = start(replace(policy, max_restarts=0))
-        stopped: list[None] = []
-        run.guardian.stop_stream = lambda: stopped.append(None)
+        stopped: list[RunnerError] = []
+        run.guardian.stop_stream = stopped.append
         assert run.guardian.serving is not None
         run.guardian.on_exit(run.guardian.serving, CRASH)
         assert run.guardian.state is PipelineState.ERROR
-        assert len(stopped) == stops
+        assert [str(reason) for reason in stopped] == ["the pipeline has failed"] * stops
         assert [event.restarting for event in run.events if isinstance(event, ProcessExited)] == [False]
 
     async def test_waiting_for_a_pipeline_raises_the_reason(self, start: Start) -> None:

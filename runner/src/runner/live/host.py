@@ -66,7 +66,7 @@ class RunnerHost:
         observe = self.metrics.observe if self.metrics else None
         self.streamer = PipelineStreamer(self.guardian, self._emit, taps=taps, observe=observe)
         self.streamer.over = self._stream_over
-        self.guardian.stop_stream = lambda: self._spawn(self.stop_stream())
+        self.guardian.stop_stream = lambda reason: self._spawn(self.stop_stream(reason))
         self._trickle = trickle
         self._log = log
         self._leftover = Leftover(run_folder) if run_folder is not None else None
@@ -133,10 +133,10 @@ class RunnerHost:
         if self._leftover is not None:
             self._leftover.forget()
 
-    async def stop_stream(self) -> None:
-        """End the stream at once, if there is one."""
+    async def stop_stream(self, reason: RunnerError | None = None) -> None:
+        """End the stream at once, if there is one. `reason`: see `PipelineStreamer.stop`."""
         async with self._changing:
-            await self.streamer.stop()
+            await self.streamer.stop(reason)
 
     async def begin(self, request: StreamRequest, params: dict[str, Any]) -> SourceInfo:
         """Begin a stream with these params: all of them, as the network gives them.

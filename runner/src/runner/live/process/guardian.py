@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from ...errors import ProcessError, RunnerError
+from ...errors import ProcessError, RunnerError, SourceError
 from ..events import (
     Event,
     LoadStepped,
@@ -59,7 +59,7 @@ class ProcessGuardian:
         spec: the pipeline.
         policy: how failures are answered.
         health: state, errors, restarts.
-        stop_stream: called when the policy wants the running stream to end.
+        stop_stream: called, with the reason, when the policy wants the running stream to end.
         params: the last ones that the pipeline has taken, or the initial ones.
         board: frames in and out, and who serves.
         standby: the process that waits for the next reload.
@@ -80,7 +80,7 @@ class ProcessGuardian:
         self.spec = spec
         self.policy = policy
         self.health = Health(spec.name)
-        self.stop_stream: Callable[[], None] | None = None
+        self.stop_stream: Callable[[RunnerError], None] | None = None
         self.params: dict[str, Any] = dict(spec.initial_params)
         self.board = Switchboard()
         gauge = gauge or SystemGauge()
@@ -431,13 +431,13 @@ class ProcessGuardian:
         if state is PipelineState.ERROR and before is not state and serving is not None:
             self._kill_hung(serving, "takes frames and gives none back")
         if facts.stream_running and facts.since_input_s > STOP_STREAM_AFTER_S:
-            self._stop_stream()
+            self._stop_stream(SourceError(f"no input for {STOP_STREAM_AFTER_S:.0f} s"))
         if state is PipelineState.OFFLINE and before is not state:
             self._reset()
 
-    def _stop_stream(self) -> None:
+    def _stop_stream(self, reason: RunnerError) -> None:
         if self.policy.stop_stream_on_error and self.stop_stream is not None:
-            self.stop_stream()
+            self.stop_stream(reason)
 
     def _reset(self) -> None:
         """The stream is over: the next one begins with the initial params (contract part 6)."""
@@ -494,7 +494,7 @@ class ProcessGuardian:
         if state is not before:
             self._emit(StateChanged(state=state.value, previous=before.value))
         if state is PipelineState.ERROR and before is not state:
-            self._stop_stream()
+            self._stop_stream(ProcessError("the pipeline has failed"))
         return before
 
     def pause(self, paused: bool) -> None:

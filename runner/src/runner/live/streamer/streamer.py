@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -70,6 +70,7 @@ class PipelineStreamer:
         self._resumed.set()
         self._size = (0, 0)
         self._task: asyncio.Task[None] | None = None
+        self._stopped_by: RunnerError | None = None
         self._metering = asyncio.create_task(self._meter())
 
     # ---- life ------------------------------------------------------------------------------
@@ -107,22 +108,23 @@ class PipelineStreamer:
         running = self.request
         return running is not None and running.source != request.source and not (running.sink or request.sink)
 
-    async def stop(self) -> None:
+    async def stop(self, error: RunnerError | None = None) -> None:
         """End the running stream at once, if there is one; an unfinished file is not kept.
 
+        `error`: why, where that is something to report; without it the stream was stopped on request.
         Whoever asks while it is ending waits for the same end; who gives up waiting does not cut it short.
         """
         task = self._task
         if task is None:
             return
+        self._stopped_by = error
         task.cancel()
         await asyncio.wait([task])
         if self._task is not task:
             return
         self._task = None
         if self._protocol is not None:  # cancelled before it had come to begin
-            await to_its_end(self._protocol.close())
-            self._ended("stopped", "")
+            await self._end(*_stop_reason(error), self._protocol.close())
 
     async def close(self) -> None:
         """`stop`, and free everything. Safe to call twice."""
@@ -186,14 +188,19 @@ class PipelineStreamer:
         except RunnerError as failure:
             error, kind = str(failure), _kind(failure)
         except asyncio.CancelledError:
-            error = "stopped"
+            error, kind = _stop_reason(self._stopped_by)
             raise
         except Exception as failure:
             logging.exception("stream failed")
             error, kind = f"{type(failure).__name__}: {failure}", "source"
         finally:
-            await to_its_end(_end([egress, ingress, *beside], protocol))
-            self._ended(error, kind)
+            await self._end(error, kind, _close([egress, ingress, *beside], protocol))
+
+    async def _end(self, error: str, kind: ErrorKind, closing: Coroutine[Any, Any, None]) -> None:
+        if error not in ("", "stopped") and self._reporter is not None:  # while the events channel is open
+            self._reporter.error(f"stream ended: {error}")
+        await to_its_end(closing)
+        self._ended(error, kind)
 
     def _ended(self, error: str, kind: ErrorKind) -> None:
         guardian, protocol = self._guardian, self._protocol
@@ -362,7 +369,7 @@ class PipelineStreamer:
         )
 
 
-async def _end(tasks: list[asyncio.Task[None]], protocol: StreamProtocol) -> None:
+async def _close(tasks: list[asyncio.Task[None]], protocol: StreamProtocol) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -383,6 +390,10 @@ def _started(request: StreamRequest, info: SourceInfo, width: int, height: int) 
         live=info.live,
         sink=request.sink,
     )
+
+
+def _stop_reason(error: RunnerError | None) -> tuple[str, ErrorKind]:
+    return ("stopped", "") if error is None else (str(error), _kind(error))
 
 
 def _kind(error: RunnerError) -> ErrorKind:

@@ -139,10 +139,8 @@ class TrickleProtocol(StreamProtocol):
             self._events.put({"event": stamped, "queue_event_type": kind})
 
     async def finish(self) -> None:
-        try:
-            await self._end_output()
-        finally:
-            await self.close()
+        await self._end_output()  # where that fails, the events channel stays open for the reason
+        await self.close()
 
     async def _end_output(self) -> None:
         """Publish what is pending, and close the channel."""
