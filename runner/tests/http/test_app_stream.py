@@ -183,16 +183,18 @@ async def test_the_other_contract_waits_for_the_stream_to_be_over(app: AppProces
     await asyncio.to_thread(app.until, "IDLE")
 
 
-async def test_a_host_that_is_killed_leaves_channels_that_the_next_one_closes(app: AppProcess) -> None:
+async def test_channels_of_a_host_that_is_killed_are_closed_before_there_is_another(app: AppProcess) -> None:
     async with network() as session:
         await start(app, session)
         async with pictures(session) as seen:
             await come(seen)
             below = app.below()
             async with watched(app) as log:
+                (app.folder / "held").touch()
                 app.host().kill()
                 await closed(session.urls["publish_url"])
                 await closed(session.urls["events_url"])
+                (app.folder / "held").unlink()
                 await asyncio.to_thread(app.until, "IDLE")
                 await until(lambda: log.statuses[-1:] == ["IDLE"])  # it asks for itself, a little later
             assert log.statuses in (["OK", "LOADING", "IDLE"], ["LOADING", "IDLE"])

@@ -77,8 +77,6 @@ class RunnerHost:
     def start(self) -> None:
         """Begin to load the pipeline."""
         self.guardian.start()
-        if self._leftover is not None:
-            self._spawn(self._leftover.close_channels(self._trickle_options()))
 
     async def close(self) -> None:
         """End stream and process. Safe to call twice."""

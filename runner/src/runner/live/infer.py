@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         "--run-folder",
         default="",
         metavar="DIR",
-        help="where to leave what the next host must know if this one is killed",
+        help="where to note the channels that the supervisor must close if this host is killed",
     )
     reload = parser.add_argument_group("reloading")
     reload.add_argument(

@@ -18,8 +18,11 @@ from typing import Any, Literal, cast, get_args
 
 from ..errors import ProcessError, RunnerError
 from ..live.host_process import HostProcess, HostStartError
+from ..live.network_settings import NetworkSettings
 from ..live.pipelines import PipelineSpec
 from ..live.run_folder import RunFolder, sweep_run_folders
+from ..live.streamer.protocol.leftover import Leftover, close_channels
+from ..live.trickle.address import StreamAddresses
 from ..time_limit import time_limit
 from .host_client import HostClient
 
@@ -37,6 +40,7 @@ STATUS_KEPT_S = 10.0  # an older status is not told any more when the host does 
 ASK_EVERY_S = 5.0
 HUNG_AFTER_S = 30.0  # a host that has not answered for so long is ended by force
 LAST_STREAM_LIMIT_S = 1.5  # for the running stream, when all is ended
+LAST_CHANNELS_LIMIT_S = 0.5  # for the channels of a host that did not end in order
 END_LIMIT_S = 4.8  # for the host; it takes 4.5 s itself before it gives up on an orderly end
 
 _RUN_FOLDER = "ai-runner-app-"
@@ -82,6 +86,7 @@ class LiveVideoToVideoPipeline:
         self._telling: asyncio.Task[_Told] | None = None
         self._answered_s = 0.0
         self._tasks: list[asyncio.Task[None]] = []
+        self._closing_channels: set[asyncio.Task[None]] = set()
         self._ending: asyncio.Task[None] | None = None
 
     # ---- life --------------------------------------------------------------------------------
@@ -114,7 +119,12 @@ class LiveVideoToVideoPipeline:
             task.cancel()  # which ends a host that is just starting
         if self._host is not None:
             await self._host.close(END_LIMIT_S)
+            self._close_channels()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._closing_channels:
+            await asyncio.wait(self._closing_channels, timeout=LAST_CHANNELS_LIMIT_S)
+            for task in self._closing_channels:
+                task.cancel()
         if self._telling is not None:
             self._telling.cancel()
         if self._client is not None:
@@ -138,6 +148,7 @@ class LiveVideoToVideoPipeline:
                 self._answered_s = time.monotonic()
                 self._up.set()
                 await host.exited.wait()
+                self._close_channels()
                 reason = f"the runner host {host.exit_reason}"
             self._up.clear()
             self._told = None
@@ -161,6 +172,16 @@ class LiveVideoToVideoPipeline:
             on_line=self.on_line,
             clean=lambda: socket.unlink(missing_ok=True),
         )
+
+    def _close_channels(self) -> None:
+        """Begin to close what a host left open that was killed: readers are not to wait for the next one."""
+        assert self._folder is not None
+        if urls := Leftover(self._folder.path).take():
+            network = NetworkSettings.from_env(os.environ)
+            closing = close_channels(urls, StreamAddresses(network.allow), verify_tls=network.verify_tls)
+            task = asyncio.create_task(closing)
+            self._closing_channels.add(task)
+            task.add_done_callback(self._closing_channels.discard)
 
     async def _watch(self) -> None:
         """End a host that runs but answers nobody, as if it had died."""
