@@ -177,7 +177,8 @@ class TestParams:
 
 class TestNetworkStart:
     def start(self, host: HostProcess, **body: Any) -> httpx.Response:
-        return host.client.post("/api/live-video-to-video", json=body)
+        """As the network does, which is answered with text."""
+        return httpx.post(f"{host.url}/api/live-video-to-video", json=body, timeout=PATIENCE_S)
 
     def test_a_local_source_starts(self, host: HostProcess) -> None:
         answer = self.start(
@@ -205,6 +206,21 @@ class TestNetworkStart:
         assert answer.headers["content-type"].startswith("text/plain")
         assert answer.text.startswith("Error starting stream: ")
         assert said in answer.text
+
+    @pytest.mark.parametrize(
+        ("body", "status", "kind", "refused"),
+        [
+            ({"subscribe_url": "pattern", "publish_url": "", "params": {"gain": 9}}, 400, "ParamsError", {"gain"}),
+            ({"subscribe_url": "nothing.mp4", "publish_url": ""}, 400, "SourceError", set()),
+            ({"publish_url": ""}, 422, "BadRequest", set()),
+        ],
+    )
+    def test_who_takes_json_is_told_what_kind_of_refusal_it_is(
+        self, host: HostProcess, body: dict[str, Any], status: int, kind: str, refused: set[str]
+    ) -> None:
+        answer = host.client.post("/api/live-video-to-video", json=body)
+        detail = answer.json()["detail"]
+        assert (answer.status_code, detail["kind"], set(detail["refused"])) == (status, kind, refused)
 
     def test_a_new_start_takes_the_place_of_the_running_stream(self, host: HostProcess) -> None:
         with host.news() as events:

@@ -33,6 +33,7 @@ def effect(frame, params: Params):
     return frame * params.gain
 """
 START = "/api/live-video-to-video"
+TEXT = {"accept": "*/*"}
 
 
 @pytest.fixture(scope="module")
@@ -162,14 +163,14 @@ class TestParams:
 
     def test_refused_at_the_start_are_told_at_once(self, host: HostProcess) -> None:
         body = {"subscribe_url": "http://127.0.0.1:1/in", "publish_url": "http://127.0.0.1:1/out"}
-        answer = host.client.post(START, json={**body, "params": {"width": 100}})
+        answer = host.client.post(START, json={**body, "params": {"width": 100}}, headers=TEXT)
         assert answer.status_code == 400
         assert answer.text.startswith("Error starting stream: ")
         assert "width" in answer.text
 
     @pytest.mark.parametrize("url", ["file:///etc/passwd", "/etc/passwd", "rtsp://camera/1", "http://", "pattern:"])
     def test_only_web_addresses_are_streamed(self, host: HostProcess, url: str) -> None:
-        answer = host.client.post(START, json={"subscribe_url": url, "publish_url": ""})
+        answer = host.client.post(START, json={"subscribe_url": url, "publish_url": ""}, headers=TEXT)
         assert answer.status_code == 400
         assert answer.text.startswith("Error starting stream: ")
 

@@ -75,7 +75,8 @@ async def test_a_session_with_pictures(
     await client.reserve(await registered(orchestrator))
     refused = await client.call("start", {"params": {"width": 5}})
     assert refused.status_code == 400, refused.text
-    assert "width" in refused.text
+    assert refused.json()["detail"]["kind"] == "ParamsError"
+    assert "width" in refused.json()["detail"]["refused"]
     answer = await client.call("start", {"params": {"width": 512, "height": 512}})
     assert answer.status_code == 200, answer.text
     started = answer.json()

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.quick
 
 
 async def test_it_registers_and_keeps_on_telling(orchestrator: Orchestrator, serve: Serve) -> None:
-    served = await serve(metadata="{}", price=0.5, price_unit="720p", version="1.2")
+    served = await serve(metadata="{}", price=0.5, price_unit="720p", version="1.2", proxy=True)
     assert await registered(orchestrator) == "runner_1"
     await until(lambda: len(orchestrator.heartbeats) >= 4, "heartbeats")
     first, *others = orchestrator.heartbeats
@@ -31,6 +31,7 @@ async def test_it_registers_and_keeps_on_telling(orchestrator: Orchestrator, ser
             "status": "ready",
             "mode": "persistent",
             "capacity": 1,
+            "proxy": True,
             "version": "1.2",
             "metadata": "{}",
             "price_info": {"price": 0.5, "currency": "usd", "unit": "720p"},
@@ -53,6 +54,28 @@ async def test_a_pipeline_that_cannot_serve_is_not_offered(orchestrator: Orchest
     await until(lambda: orchestrator.heartbeats[-1]["status"] == "error", "it tells that it has failed")
     served.pipeline.ready = "IDLE"
     await until(lambda: orchestrator.heartbeats[-1]["status"] == "ready", "it is back")
+
+
+async def test_a_change_is_told_before_the_next_heartbeat_is_due(orchestrator: Orchestrator, serve: Serve) -> None:
+    orchestrator.interval, orchestrator.ttl = "600s", "3600s"
+    served = await serve()
+    await registered(orchestrator)
+    for ready, told in (("LOADING", "loading"), ("IDLE", "ready")):
+        served.pipeline.ready = ready
+        await until(lambda told=told: orchestrator.heartbeats[-1]["status"] == told, f"it tells that it is {told}")
+    assert [beat["status"] for beat in orchestrator.heartbeats] == ["ready", "loading", "ready"]
+
+
+async def test_it_asks_at_once_when_the_orchestrator_has_closed_its_channel(
+    orchestrator: Orchestrator, serve: Serve
+) -> None:
+    orchestrator.interval, orchestrator.ttl = "600s", "3600s"
+    await serve()
+    runner = orchestrator.runners[await registered(orchestrator)]
+    await until(lambda: len(orchestrator.heartbeats) == 1, "registered")
+    orchestrator.forget()
+    await orchestrator._drop_channel({"internal_url": runner.o2r})
+    await until(lambda: orchestrator.runners, "it is registered again")
 
 
 @pytest.mark.parametrize("status", [404, 401])

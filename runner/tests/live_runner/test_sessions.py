@@ -70,11 +70,13 @@ async def test_a_session_from_start_to_stop(orchestrator: Orchestrator, serve: S
         await _send(sender, b"second")
         assert await _receive(receiver) == b"2 SECOND"
 
-        assert (await client.call("stop")).status_code == 200
+        orchestrator.slow_s = 0.2
+        stopping = asyncio.create_task(client.call("stop"))
         assert await _receive(receiver) is None
-    runner = next(iter(orchestrator.runners.values()))
-    await until(lambda: not runner.sessions, "the orchestrator has released the session")
-    assert orchestrator.callbacks.count("DELETE /channels") == 4
+        # Released by then: whoever sees the output end can reserve again at once.
+        assert not next(iter(orchestrator.runners.values())).sessions
+        assert (await stopping).status_code == 200
+    assert "DELETE /channels" not in orchestrator.callbacks  # the release has closed them
     assert (await client.call("update", {"params": {}})).status_code == 404
 
 
@@ -94,7 +96,17 @@ async def test_a_pipeline_that_fails_ends_the_session(orchestrator: Orchestrator
     served = await _running(orchestrator, serve, client)
     served.pipeline.state = "ERROR"
     await until(lambda: "POST /stop" in orchestrator.callbacks, "the session is given back")
-    assert served.pipeline.stops == 1
+    await until(lambda: served.pipeline.stops == 1, "the stream is stopped")
+
+
+@pytest.mark.parametrize("status", [400, 500])
+async def test_channels_are_closed_where_the_session_cannot_be_given_back(
+    orchestrator: Orchestrator, serve: Serve, client: Client, status: int
+) -> None:
+    await _running(orchestrator, serve, client)
+    orchestrator.failing["POST /stop"] = status
+    assert (await client.call("stop")).status_code == 200
+    await until(lambda: orchestrator.callbacks.count("DELETE /channels") == 4, "the channels are closed")
 
 
 async def test_what_the_orchestrator_has_released_stops_here(

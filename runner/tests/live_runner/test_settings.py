@@ -64,6 +64,7 @@ def test_secrets_are_not_shown() -> None:
         ({"LIVE_RUNNER_PRICE": "nan"}, "LIVE_RUNNER_PRICE"),
         ({"LIVE_RUNNER_CURRENCY": "eur"}, "LIVE_RUNNER_CURRENCY"),
         ({"LIVE_RUNNER_PRICE_UNIT": "minute"}, "LIVE_RUNNER_PRICE_UNIT .* hour, 720p, fixed"),
+        ({"LIVE_RUNNER_PROXY": "maybe"}, "LIVE_RUNNER_PROXY"),
         ({"LIVE_RUNNER_VERIFY_TLS": "maybe"}, "LIVE_RUNNER_VERIFY_TLS"),
     ],
 )
@@ -82,7 +83,7 @@ def _command(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str
 def test_runners_json_is_what_an_orchestrator_reads() -> None:
     done = _command(
         "runners-json",
-        *("--runner-url", "http://10.0.0.5:8000", "--model-id", "my-pipeline", "--price", "0.25"),
+        *("--runner-url", "http://10.0.0.5:8000", "--model-id", "my-pipeline", "--price", "0.25", "--proxy", "1"),
         LIVE_RUNNER_METADATA="region: west",
     )
     assert done.returncode == 0, done.stderr
@@ -98,6 +99,7 @@ def test_runners_json_is_what_an_orchestrator_reads() -> None:
                 "metadata": "region: west",
                 "mode": "persistent",
                 "capacity": 1,
+                "proxy": True,
                 "price_info": {"price": 0.25, "currency": "usd", "unit": "hour"},
             }
         ]

@@ -10,7 +10,7 @@ from ..errors import RunnerError
 from .runners_json import DEFAULT_HEALTH_PATH, ROUTINGS, runners_json
 from .settings import SETTINGS, LiveRunnerSettings
 
-_OFFER = ("runner_url", "app", "version", "metadata", "mode", "capacity", "price", "currency", "price_unit")
+_OFFER = ("runner_url", "app", "version", "metadata", "mode", "capacity", "proxy", "price", "currency", "price_unit")
 _TEACHING = """
 examples:
   python -m runner.live_runner runners-json --runner-url http://10.0.0.5:8000 --model-id my-pipeline > runners.json

@@ -28,16 +28,26 @@ _EVENTS = ("reserved", "released")
 class OrchestratorMessages:
     """Reads one channel, again and again if it breaks. What is missed is made good by the next heartbeat."""
 
-    def __init__(self, url: str, http: aiohttp.ClientSession, on_event: Callable[[str, str], None]) -> None:
-        """`on_event`: called with ``reserved`` or ``released``, and the session's id."""
+    def __init__(
+        self,
+        url: str,
+        http: aiohttp.ClientSession,
+        on_event: Callable[[str, str], None],
+        on_close: Callable[[], None],
+    ) -> None:
+        """`on_event`: called with ``reserved`` or ``released``, and the session's id. `on_close`: called when the
+        orchestrator has closed the channel, as it does when it removes the runner.
+        """
         self._url = url
         self._http = http
         self._on_event = on_event
+        self._on_close = on_close
 
     async def run(self) -> None:
         """Until it is cancelled."""
-        from ..live.trickle.subscriber import TrickleSubscriber
+        from ..live.trickle.subscriber import EndReason, TrickleSubscriber
 
+        closed_by_it = (EndReason.ENDED, EndReason.GONE, EndReason.NOT_FOUND)
         pause = _FIRST_PAUSE_S
         while True:
             subscriber = TrickleSubscriber(self._url, session=self._http)
@@ -47,7 +57,10 @@ class OrchestratorMessages:
             except (RunnerError, asyncio.TimeoutError, OSError) as error:
                 logger.debug("messages by %s break off: %s", shown(self._url), error or "silence")
             finally:
+                closed = subscriber.end_reason in closed_by_it
                 await subscriber.close()
+            if closed:
+                self._on_close()
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urlsplit
 
 from ..live.trickle.address import shown
+from ..time_limit import time_limit
 from .client import OrchestratorClient, OrchestratorError
 from .durations import parse_duration
 from .gpu import first_gpu
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 INTERVAL_S, TTL_S = 5.0, 20.0  # until the orchestrator has named its own
 SHORTEST_INTERVAL_S = 0.1
+LOOK_S = 0.5  # how often to look whether the status has changed
 UNREGISTER_LIMIT_S = 3.0
 READY = "ready"
 
@@ -93,6 +95,8 @@ class Registration:
         self._interval_s, self._ttl_s = INTERVAL_S, TTL_S
         self._last_good = 0.0
         self._failures = 0
+        self._told_status = ""
+        self._wanted = asyncio.Event()  # a heartbeat, before it is due
         self._gpu: dict[str, Any] | None = None
         self._task: asyncio.Task[None] | None = None
         self._messages: asyncio.Task[None] | None = None
@@ -139,7 +143,18 @@ class Registration:
                 pause = self._pauses.longest_s
             else:
                 pause = self._interval_s
-            await asyncio.sleep(pause)
+            await self._pause(pause)
+
+    async def _pause(self, pause_s: float) -> None:
+        """Until the next heartbeat is due: at once when one is wanted, or the status is not what was told any more."""
+        due = time.monotonic() + pause_s
+        while not self._wanted.is_set() and (left_s := due - time.monotonic()) > 0:
+            with contextlib.suppress(asyncio.TimeoutError):
+                async with time_limit(min(left_s, LOOK_S)):
+                    await self._wanted.wait()
+            if self.registered and await self._status() != self._told_status:
+                break
+        self._wanted.clear()
 
     async def _beat(self) -> None:
         told = self._sessions.ids()
@@ -156,7 +171,8 @@ class Registration:
         self._sessions.reconcile(told, frozenset(item for item in listed if isinstance(item, str)))
 
     async def _body(self, told: frozenset[str]) -> dict[str, Any]:
-        body = self._settings.offer() | {"status": await self._status(), "session_ids": sorted(told)}
+        self._told_status = await self._status()
+        body = self._settings.offer() | {"status": self._told_status, "session_ids": sorted(told)}
         if self.runner_id:
             body["runner_id"] = self.runner_id
         if self._gpu:
@@ -196,7 +212,7 @@ class Registration:
             return
         if self._messages is not None:
             self._messages.cancel()
-        messages = OrchestratorMessages(url, self._http, self._session_event)
+        messages = OrchestratorMessages(url, self._http, self._session_event, self._wanted.set)
         self._messages = asyncio.create_task(messages.run(), name="live-runner messages")
 
     def _session_event(self, event: str, session_id: str) -> None:

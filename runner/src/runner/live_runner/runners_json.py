@@ -42,7 +42,7 @@ def runners_json(
         "runner_url": settings.runner_url,
         "health_url": health_url,
         "healthy_status_code": 200,
-        **{name: offer[name] for name in ("app", "version", "metadata", "mode", "capacity") if offer[name]},
+        **{name: offer[name] for name in ("app", "version", "metadata", "mode", "capacity", "proxy") if offer[name]},
     }
     if gpu:
         runner["gpu"] = gpu

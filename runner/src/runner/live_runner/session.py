@@ -22,6 +22,7 @@ CHANNELS = {"in": "video/mp2t", "out": "video/mp2t", "control": "application/jso
 START_LIMIT_S = 45.0  # the pipeline has limits of its own, below these
 UPDATE_LIMIT_S = 25.0
 STOP_LIMIT_S = 12.0
+RELEASE_LEAD_S = 1.0  # how long a stream that ends waits for the orchestrator to have released its session
 STATUS_LIMIT_S = 3.0
 STATUS_FAILURES = 10  # in a row: nobody answers for the stream any more
 BEGIN_LIMIT_S = 5.0  # a stream that the pipeline has not told of by then has not begun, or is over already
@@ -138,7 +139,9 @@ class Session:
         except Exception as error:
             self.state = SessionState.ENDING
             logger.warning("session %s cannot start: %s", self.id, error)
-            await self._release(stop=begun)
+            if begun:
+                await self._stop_stream()
+            await self.callbacks.delete_channels(list(CHANNELS))
             self._vacate()
             raise _refusal(error) from error
         self.state = SessionState.RUNNING
@@ -157,11 +160,6 @@ class Session:
             manifest_id=self.id,
             stream_id=self.id,
         )
-
-    async def _release(self, *, stop: bool) -> None:
-        if stop:
-            await self._stop_stream()
-        await self.callbacks.delete_channels(list(CHANNELS))
 
     # ---- its end -----------------------------------------------------------------------------
 
@@ -197,13 +195,30 @@ class Session:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        told = await self._release() if tell else await self._stop()
+        self._ended(self, told)
+
+    async def _release(self) -> bool:
+        """Stop the stream and have the session released; whether it is.
+
+        First the release, which closes the channels: a client that sees its output end can reserve again at once.
+        An orchestrator that does not answer holds up neither the pipeline nor the end of the channels.
+        """
+        releasing = asyncio.create_task(self.callbacks.stop(), name=f"release {self.id}")
+        try:
+            await asyncio.wait([releasing], timeout=RELEASE_LEAD_S)
+            await self._stop()
+            told = await releasing
+        finally:
+            releasing.cancel()
+        if not told:
+            await self.callbacks.delete_channels(list(CHANNELS))
+        return told
+
+    async def _stop(self) -> bool:
         await self._stop_stream()
         self._vacate()
-        told = True
-        if tell:
-            await self._release(stop=False)
-            told = await self.callbacks.stop()
-        self._ended(self, told)
+        return True
 
     async def _stop_stream(self) -> None:
         try:

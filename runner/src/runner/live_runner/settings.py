@@ -51,6 +51,7 @@ SETTINGS: dict[str, Setting] = {
     "price": Setting("LIVE_RUNNER_PRICE", "--price", "price per unit, 0 for free (which only off chain is)"),
     "currency": Setting("LIVE_RUNNER_CURRENCY", "--currency", "usd"),
     "price_unit": Setting("LIVE_RUNNER_PRICE_UNIT", "--price-unit", "hour, 720p (an hour of 720p at 30 fps) or fixed"),
+    "proxy": Setting("LIVE_RUNNER_PROXY", "--proxy", "1: each session gets a random URL of its own (default: 0)"),
     "verify_tls": Setting("LIVE_RUNNER_VERIFY_TLS", "", "0: trust any certificate of the orchestrator"),
 }
 
@@ -66,6 +67,7 @@ class LiveRunnerSettings:
         runner_url: URL by which the orchestrator reaches this runner; paths of the routes are appended to it.
         app: by convention ``pipeline/model``.
         metadata: public, passed on verbatim.
+        proxy: whether the orchestrator gives each session a random URL, as its ``-liveRunnerProxyUrl`` says.
         price: `currency` per `price_unit`, 0 for none.
         verify_tls: refuse an orchestrator's certificate that nobody known has signed.
 
@@ -82,6 +84,7 @@ class LiveRunnerSettings:
     metadata: str = ""
     mode: str = MODE
     capacity: int = 1
+    proxy: bool = False
     price: float = 0.0
     currency: str = CURRENCY
     price_unit: str = "hour"
@@ -109,6 +112,7 @@ class LiveRunnerSettings:
             "metadata": self.metadata,
             "mode": self.mode,
             "capacity": self.capacity,
+            "proxy": self.proxy,
             "price_info": {"price": self.price, "currency": self.currency, "unit": self.price_unit},
         }
 
@@ -133,7 +137,7 @@ class LiveRunnerSettings:
             if value.strip():
                 given[name] = value.strip()
         values: dict[str, Any] = dict(given)
-        for name in ("enabled", "verify_tls"):
+        for name in ("enabled", "proxy", "verify_tls"):
             if name in given:
                 values[name] = _switch(name, given[name])
         values.setdefault("enabled", "orchestrator" in given)

@@ -12,8 +12,6 @@ from ..errors import ParamsError, ProcessError, StreamError
 if TYPE_CHECKING:
     import aiohttp
 
-START_ROUTE = "/api/live-video-to-video"
-_START_FAILED = "Error starting stream: "
 _ANSWER_LIMIT_BYTES = 4 << 20
 
 
@@ -40,9 +38,9 @@ class HostClient:
         """Begin a stream.
 
         Raises:
-            StreamError: refused, with the host's reason. ProcessError: the host does not answer.
+            ParamsError, StreamError: refused, with the host's reason. ProcessError: the host does not answer.
         """
-        await self._ask("POST", START_ROUTE, limit_s, body)
+        await self._ask("POST", "/api/live-video-to-video", limit_s, body)
 
     async def params(self, params: dict[str, Any], limit_s: float) -> dict[str, Any]:
         """Apply params; all that are in force now.
@@ -84,7 +82,7 @@ class HostClient:
             raise ProcessError(f"the runner host does not answer ({type(error).__name__})") from error
         if status == 200:
             return content
-        raise _refusal(path, status, content.decode("utf-8", "replace"))
+        raise _refusal(status, content.decode("utf-8", "replace"))
 
 
 def _object(answer: bytes) -> dict[str, Any]:
@@ -94,10 +92,8 @@ def _object(answer: bytes) -> dict[str, Any]:
     return found
 
 
-def _refusal(path: str, status: int, text: str) -> ParamsError | StreamError | ProcessError:
+def _refusal(status: int, text: str) -> ParamsError | StreamError | ProcessError:
     """The error that an answer of the host stands for."""
-    if status == 400 and path == START_ROUTE:
-        return StreamError(text.removeprefix(_START_FAILED))
     try:
         detail = json.loads(text)["detail"]
         message, kind, refused = detail["msg"], detail.get("kind"), detail.get("refused") or {}
@@ -105,4 +101,6 @@ def _refusal(path: str, status: int, text: str) -> ParamsError | StreamError | P
         return ProcessError(f"the runner host answered {status}")
     if kind == "ParamsError":
         return ParamsError(message, refused)
-    return StreamError(message) if status == 400 else ProcessError(f"the runner host answered {status}: {message}")
+    if status in (400, 422):
+        return StreamError(message)
+    return ProcessError(f"the runner host answered {status}: {message}")

@@ -265,7 +265,7 @@ def _refusal(
 ) -> JSONResponse | PlainTextResponse:
     """The network's own routes answer with text and 400 (contract part 4), to whoever does not ask for JSON."""
     said = _SAID_AS_TEXT.get(request.url.path)
-    if said is not None and (request.url.path == START_ROUTE or "json" not in request.headers.get("accept", "")):
+    if said is not None and "json" not in request.headers.get("accept", ""):
         return PlainTextResponse(f"{said}: {message}", status_code=400)
     return _as_json(message, kind, refused, code)
 
