@@ -23,6 +23,7 @@ from .errors import StudioError, UsageError
 from .run_figures import RunFigures
 from .run_report import ErrorKind, RunError, RunInput, RunReport, RunRoute
 from .settings import Settings
+from .sources.silence import no_frame
 
 if TYPE_CHECKING:
     from runner.live.report import ErrorReport
@@ -167,7 +168,7 @@ class HeadlessRun:
             device=figures.served.device if figures.served else "",
             params=dict(figures.params),
             revision=figures.served.revision if figures.served else None,
-            warnings=(*self._unknown_params(), *figures.warnings),
+            warnings=(*self._unknown_params(), *self._silence(), *figures.warnings),
             loads=tuple(figures.loads),
             versions=self._versions(),
         )
@@ -207,6 +208,10 @@ class HeadlessRun:
         unknown = [name for name in self.settings.params if known and name not in known]
         return tuple(f"the pipeline has no param '{name}'" for name in unknown)
 
+    def _silence(self) -> tuple[str, ...]:
+        said = no_frame(self.figures.longest_silence_s)
+        return (f"input '{self.settings.input}': {said}",) if said else ()
+
     def _startup(self) -> dict[str, float]:
         steps = {"host": round(self._host_s, 4)} if self._host_s else {}
         if self.figures.loads:
@@ -235,6 +240,8 @@ def progress_of(snapshot: Snapshot, settings: Settings) -> Progress:
     if stream is None:
         return Progress("opening the input")
     route = metrics.route
+    if no_frame(metrics.silent_s):
+        return Progress(f"waiting for a frame of input '{settings.input}'")
     return Progress(
         "running",
         frames=metrics.frames_out if route is None else route.returned,

@@ -39,6 +39,7 @@ class RunFigures:
     warnings: list[str] = field(default_factory=list)
     memory_bytes: int = 0
     vram_bytes: int | None = None
+    longest_silence_s: float = 0.0
     _started: LoadStarted | None = None
     _plan: LoadPlan | None = None
 
@@ -66,6 +67,7 @@ class RunFigures:
 
     def _add_metrics(self, event: MetricsTaken) -> None:
         self.memory_bytes = max(self.memory_bytes, event.memory_bytes)
+        self.longest_silence_s = max(self.longest_silence_s, event.silent_s)
         if event.vram_bytes is not None:
             self.vram_bytes = max(self.vram_bytes or 0, event.vram_bytes)
         if self.ended is None:  # after that they are of no stream any more

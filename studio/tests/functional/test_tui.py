@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -168,6 +169,14 @@ class TestStatus:
             assert "i another input" in run.text(Activity)
             await run.pilot.press("r")
             await run.until(lambda: ("set_input", "people") in run.session.calls)
+
+    async def test_an_input_that_gives_no_frames_says_so_until_it_does(self) -> None:
+        async with studio(input="webcam") as run:
+            await run.post(metrics=replace(run.session.snapshot.metrics, silent_s=3.2))
+            assert "no frame for 3 s" in run.text(Activity)
+            assert "i another input" in run.text(Activity)
+            await run.post(metrics=replace(run.session.snapshot.metrics, silent_s=0.0))
+            assert "no frame" not in run.text(Activity)
 
     async def test_after_the_host_ended_r_starts_again(self) -> None:
         async with studio() as run:

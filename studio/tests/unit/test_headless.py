@@ -58,6 +58,14 @@ class TestFigures:
             figures.add(MetricsTaken(memory_bytes=memory, vram_bytes=vram))
         assert (figures.memory_bytes, figures.vram_bytes) == (9, 70)
 
+    def test_a_silent_input_is_a_warning_with_its_longest_silence(self) -> None:
+        run = HeadlessRun(replace(SETTINGS, input="webcam"))
+        run.figures.add(MetricsTaken(silent_s=2.9))
+        assert run.report().warnings == ()
+        for silent_s in (3.0, 4.5, 0.0):
+            run.figures.add(MetricsTaken(silent_s=silent_s))
+        assert run.report().warnings == ("input 'webcam': no frame for 4 s",)
+
     def test_loads_are_kept_with_their_steps_and_outcome(self) -> None:
         figures = RunFigures()
         failed = ErrorReport("import", "SyntaxError", "expected ':'")
@@ -146,6 +154,11 @@ class TestProgress:
         load = Load(revision=1, reason="start", started_at=0.0, step="import torch")
         assert progress_of(Snapshot(load=load), SETTINGS).doing == "loading the pipeline: import torch"
         assert progress_of(Snapshot(), SETTINGS).doing == "loading the pipeline"
+
+    def test_an_input_that_gives_no_frames_is_named(self) -> None:
+        snapshot = Snapshot(serving=1, stream=STREAM, metrics=MetricsTaken(frames_out=25, silent_s=3.5))
+        progress = progress_of(snapshot, replace(SETTINGS, input="webcam"))
+        assert (progress.doing, progress.frames) == ("waiting for a frame of input 'webcam'", 0)
 
     def test_then_the_input_then_the_frames(self) -> None:
         snapshot = Snapshot(serving=1)

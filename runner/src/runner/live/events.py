@@ -357,6 +357,8 @@ class MetricsTaken:
         position_s: presentation time reached. loading_s: for how long a load has been under way, else None.
         decoder, encoder: what does the work in a stream of the network, e.g. ``h264`` and ``libx264``.
         max_fps: pictures per second that such a stream lets in, None for all.
+        silent_s: seconds since the newest frame of a camera or another source that is paced from outside; 0 while
+            frames come.
         route: see `Route`; None without one.
     """
 
@@ -376,6 +378,7 @@ class MetricsTaken:
     decoder: str = ""
     encoder: str = ""
     max_fps: float | None = None
+    silent_s: float = 0.0
     route: Route | None = None
     at: float = field(default_factory=_now)
     type: Literal["MetricsTaken"] = "MetricsTaken"

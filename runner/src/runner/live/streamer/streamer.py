@@ -365,6 +365,7 @@ class PipelineStreamer:
             decoder=statistics.decoder,
             encoder=statistics.encoder,
             max_fps=statistics.max_fps,
+            silent_s=round(self._protocol.silent_s, 1) if self._protocol is not None else 0.0,
             route=self._protocol.route if self._protocol is not None else None,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections import deque
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -72,7 +72,9 @@ class Decoder:
         SourceError: no video track, or no picture in it that can be decoded.
     """
 
-    def __init__(self, location: Location, width: int, height: int) -> None:
+    def __init__(self, location: Location, width: int, height: int, stop: threading.Event | None = None) -> None:
+        """`stop`: set by another thread to end the wait for a camera that gives no frames."""
+        self._stop = stop or threading.Event()
         self._counts = DecodeCounts()
         self._location = location
         self._fitter = PictureFitter(width, height)
@@ -132,7 +134,8 @@ class Decoder:
             location.url,
             "r",
             format=location.container_format,
-            options=dict(location.options),
+            # `options` would reach the decoder too: a camera gives another size than asked for, and its frames decide.
+            container_options=dict(location.options),
             timeout=(location.open_timeout_s, location.read_timeout_s),
         )
 
@@ -201,13 +204,14 @@ class Decoder:
                     yield packet
                 return
             except av.error.BlockingIOError:
-                # Cameras of macOS answer so while they have no picture yet.
+                # Cameras answer so while they have no frame yet.
                 waits += 1
                 if waits * _CAMERA_WAIT_S > _CAMERA_PATIENCE_S:
                     raise SourceError(
                         f"{self._location.name} has given no picture for {_CAMERA_PATIENCE_S:g} s"
                     ) from None
-                time.sleep(_CAMERA_WAIT_S)
+                if self._stop.wait(_CAMERA_WAIT_S):
+                    return
             except (av.error.ExitError, av.error.TimeoutError):
                 waited_s = self._location.read_timeout_s or 0
                 raise SourceError(f"{self._location.name} has sent nothing for {waited_s:g} s") from None

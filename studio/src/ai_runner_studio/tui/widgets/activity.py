@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from textual.content import Content
 
+from ...sources.silence import no_frame
 from .. import figures, wording
 from .line import SplitLine
 
@@ -34,6 +35,9 @@ class Activity(SplitLine):
             text = snapshot.ended.error or "The input has come to its end."
             style = "$text-error" if snapshot.ended.error else "$text-warning"
             self.set(Content.styled(text, style), Content.styled("i another input  r again", _FAINT))
+        elif silence := no_frame(snapshot.metrics.silent_s):
+            said = Content.styled(f"The input gives {silence}.", "$text-warning")
+            self.set(said, Content.styled("i another input", _FAINT))
         else:
             serving = next((load for load in snapshot.loads if load.revision == snapshot.serving), None)
             result = (_result(serving), _background(serving)) if serving is not None else (Content(), ())

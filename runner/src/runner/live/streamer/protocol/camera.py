@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,9 +20,14 @@ if TYPE_CHECKING:
 _FORMATS = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
 _CAPTURE_SIZES = ((640, 480), (1280, 720), (1920, 1080))  # those that nearly every camera has
 _CAPTURE_FPS = 30
+_OPEN_TIMEOUT_S = 10.0
+_PATIENCE_S = 10.0  # cameras pause for a second or two when they adjust themselves or the bus is busy
+# Without it a read blocks in the kernel as long as the camera gives no frame: nothing could close it any more, and
+# while it is open no other attempt succeeds. By its number, because FFmpeg has no name for it.
+_NONBLOCKING = ("fflags", "+4")
 
 
-def open_camera(text: str, width: int, height: int) -> MediaSource:
+def open_camera(text: str, width: int, height: int, stop: threading.Event) -> MediaSource:
     """Open a camera by number (``0``), node (``/dev/video0``) or a part of its name.
 
     Raises:
@@ -31,20 +37,21 @@ def open_camera(text: str, width: int, height: int) -> MediaSource:
     if container_format is None:
         raise SourceError(f"Cameras cannot be opened on this system ({sys.platform})")
     url, name = _find_node(text) if container_format == "v4l2" else _find_elsewhere(text, container_format)
-    return MediaSource(_open(url, name, container_format, width, height), name, live=True)
+    decoder = _open(url, name, container_format, (width, height), stop)
+    return MediaSource(decoder, name, live=True, label=f"camera {name}", patience_s=_PATIENCE_S)
 
 
-def _open(url: str, name: str, container_format: str, width: int, height: int) -> Decoder:
+def _open(url: str, name: str, container_format: str, size: tuple[int, int], stop: threading.Event) -> Decoder:
     """Open with the settings that suit best; where the camera refuses some, with fewer."""
     import av.error
 
     from ...trickle.decoder import Decoder, Location
 
-    attempts = _settings(container_format, width, height)
+    attempts = _settings(container_format, *size)
     for settings in attempts:
-        location = Location(url, f"camera {name}", container_format, settings, live=True)
+        location = Location(url, f"camera {name}", container_format, settings, _OPEN_TIMEOUT_S, live=True)
         try:
-            return Decoder(location, width, height)
+            return Decoder(location, *size, stop)
         except av.error.FFmpegError as error:
             if error.errno != errno.EINVAL or settings is attempts[-1]:
                 raise SourceError(_camera_message(url, name, error)) from error
@@ -61,11 +68,16 @@ def _settings(container_format: str, width: int, height: int) -> list[tuple[tupl
     rate = ("framerate", str(_CAPTURE_FPS))
     if container_format == "v4l2":
         # Uncompressed pictures of this size do not go through USB 2 at a full rate.
-        return [(("input_format", "mjpeg"), size, rate), (size, rate), ()]
+        attempts: list[tuple[tuple[str, str], ...]] = [(("input_format", "mjpeg"), size, rate), (size, rate), ()]
+        return [(*attempt, _NONBLOCKING) for attempt in attempts]
     return [(size, rate), (rate,), ()]
 
 
 def _camera_message(url: str, name: str, error: av.error.FFmpegError) -> str:
+    import av.error
+
+    if isinstance(error, av.error.ExitError):
+        return f"Camera {name}: no frame within {_OPEN_TIMEOUT_S:g} s; unplug it and plug it in again"
     if error.errno in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
         return f"There is no camera {name}. {_what_there_is()}"
     if error.errno in (errno.EACCES, errno.EPERM):

@@ -47,6 +47,11 @@ class Gateway:
         """Pictures of the source that gave way before they could be sent."""
         return self._local.statistics.dropped.get("source", 0)
 
+    @property
+    def silent_s(self) -> float:
+        """As `StreamProtocol.silent_s`, of the source."""
+        return self._local.silent_s
+
     async def open(self, width: int, height: int) -> SourceInfo:
         """Open source and sink. The source's pictures keep their own size: scaling is the runner's.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from .recorder import Recorder
 if TYPE_CHECKING:
     from ...trickle.decoder import AudioFormat
     from ...trickle.encoder import Encoder
+    from .handoff import Handoff
     from .source import Source
 
 # Longer than the time limits inside of a source, which say better what is wrong.
@@ -45,6 +47,9 @@ class LocalProtocol(StreamProtocol):
         self.statistics = ProtocolStatistics()
         self._reader: SourceReader | None = None
         self._recorder: Recorder | None = None
+        self._source: Source | None = None
+        self._silent_since: float | None = None  # None while there are frames
+        self._paused = False
         self.audio: AudioFormat | None = None
 
     async def open(self, width: int, height: int) -> SourceInfo:
@@ -53,7 +58,7 @@ class LocalProtocol(StreamProtocol):
         self._reader.start()
         try:
             source = await self._opened_source(self._reader)
-            self.audio = source.audio
+            self._source, self.audio = source, source.audio
             if self.request.sink is not None:
                 await self._open_sink(self.request.sink, source)
         except BaseException:
@@ -66,12 +71,40 @@ class LocalProtocol(StreamProtocol):
         assert self._reader is not None, "open() comes first"
         handoff = self._reader.handoff
         self._reader.begin()
-        while (frame := await handoff.get()) is not None:
+        while (frame := await self._next(handoff)) is not None:
             if isinstance(frame, RawFrame):
+                self._silent_since = None
                 self.statistics.frames_in += 1
             yield frame
 
+    @property
+    def silent_s(self) -> float:
+        patience_s = self._source.patience_s if self._source is not None else None
+        if patience_s is None or self._silent_since is None or self._paused:
+            return 0.0
+        return time.monotonic() - self._silent_since
+
+    async def _next(self, handoff: Handoff) -> RawFrame | AudioFrame | None:
+        """Wait for a frame as long as the source may be silent."""
+        assert self._source is not None
+        self._silent_since = self._silent_since or time.monotonic()
+        patience_s = self._source.patience_s
+        if patience_s is None or patience_s == math.inf:
+            return await handoff.get()
+        try:
+            async with time_limit(patience_s - self.silent_s):
+                return await handoff.get()
+        except asyncio.TimeoutError:
+            # A camera that hangs in its driver reports no error, and nothing can interrupt the thread that reads it.
+            raise SourceError(
+                f"{self._source.label}: no frame for {patience_s:g} s; check the device or the sender, "
+                "then start the stream again"
+            ) from None
+
     def pause(self, paused: bool) -> None:
+        self._paused = paused
+        if self._silent_since is not None:
+            self._silent_since = time.monotonic()
         if self._reader is not None:
             self._reader.pause(paused)
 

@@ -21,14 +21,26 @@ if TYPE_CHECKING:
 
 OPEN_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 10.0
+_URL_PATIENCE_S = 20.0  # of a server that sends, but no video
 _LIVE_SCHEMES = {"rtsp", "rtsps", "rtmp", "rtmps", "udp", "rtp", "srt", "tcp"}
 
 
 class MediaSource(Source):
     """What a decoder reads; once, or again and again."""
 
-    def __init__(self, decoder: Decoder, name: str, *, live: bool, loop: bool = False) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        name: str,
+        *,
+        live: bool,
+        loop: bool = False,
+        label: str = "",
+        patience_s: float | None = None,
+    ) -> None:
         self._decoder = decoder
+        self.label = label or name
+        self.patience_s = patience_s
         self._loop = loop and not live
         self.audio = decoder.audio
         fps, duration_s = decoder.fps, decoder.duration_s
@@ -122,7 +134,8 @@ def open_url(url: str, width: int, height: int, *, loop: bool) -> MediaSource:
     except av.error.FFmpegError as error:
         # Without the cause: it holds the URL as it was given.
         raise SourceError(_network_message(name, scheme, error)) from None
-    return MediaSource(decoder, name, live=live or decoder.duration_s is None, loop=loop)
+    live = live or decoder.duration_s is None
+    return MediaSource(decoder, name, live=live, loop=loop, patience_s=_URL_PATIENCE_S if live else None)
 
 
 def without_credentials(url: str) -> str:

@@ -166,6 +166,11 @@ class StreamProtocol(ABC):
         """Have `show` called with every picture that comes back; before `open`."""
 
     @property
+    def silent_s(self) -> float:
+        """Seconds since the newest frame of a source that is paced from outside; 0 while frames come."""
+        return 0.0
+
+    @property
     def route(self) -> Route | None:
         """Figures of the way there and back, None where there is none."""
         return None

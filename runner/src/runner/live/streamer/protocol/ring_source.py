@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -22,6 +23,9 @@ class RingSource(Source):
     Raises:
         SourceError: there is no such ring.
     """
+
+    label = "shared memory"
+    patience_s = math.inf
 
     def __init__(self, ring_name: str, width: int, height: int, stop: threading.Event) -> None:
         from ...process.ring import FrameRing

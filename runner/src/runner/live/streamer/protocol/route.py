@@ -78,6 +78,10 @@ class RouteProtocol(TrickleProtocol):
         await super().put(frame)
 
     @property
+    def silent_s(self) -> float:
+        return self._gateway.silent_s
+
+    @property
     def route(self) -> Route:
         sent, returned, unsent = self._gateway.sent, self._gateway.returned, self._gateway.source_drops
         return Route(

@@ -28,11 +28,16 @@ class Source(ABC):
 
     Attributes:
         info: what is known of it.
-        audio: format of its sound, None without.
+        audio: format of its audio, None without.
+        label: its name in messages.
+        patience_s: seconds without a frame after which a source that is paced from outside counts as broken off,
+            `math.inf` if it may be silent for any time; None for a source that gives frames whenever it is asked.
     """
 
     info: SourceInfo
     audio: AudioFormat | None = None
+    label: str = ""
+    patience_s: float | None = None
 
     @property
     def decode_errors(self) -> int:
@@ -71,7 +76,7 @@ def open_source(request: StreamRequest, width: int, height: int, stop: threading
     if kind == "device":
         from .camera import open_camera
 
-        return open_camera(rest, width, height)
+        return open_camera(rest, width, height, stop)
     if kind == "shm":
         from .ring_source import RingSource
 
