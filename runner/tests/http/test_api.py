@@ -246,6 +246,8 @@ class TestStream:
         answer = host.client.post("/api/stream", json={"source": "notes.txt"})
         assert answer.status_code == 400
         assert answer.json()["detail"]["kind"] == "SourceError"
+        for source, code in (("notes.txt", 400), ("pattern:99999x2", 400), ("pattern:640x480", 200)):
+            assert host.client.post("/api/stream/check", json={"source": source}).status_code == code
         last = before["inference_status"]["last_output_time"]
         host.until(lambda status: status["inference_status"]["last_output_time"] > last + 500)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
+from pydantic import ConfigDict
 
 from runner.errors import (
     ClassNotFound,
@@ -18,11 +20,14 @@ from runner.errors import (
 from runner.live.pipelines import BaseParams, Pipeline, PipelineSpec, builtin_pipeline_spec
 from runner.live.pipelines.loader import (
     accepted_params,
+    as_typed,
+    check_typed,
     load_params_class,
     load_pipeline,
     load_pipeline_class,
     parse_pipeline_params,
 )
+from runner.param_text import param_value
 
 from ..conftest import WriteModule
 
@@ -39,6 +44,16 @@ FULL = """
         async def initialize(self, **params): ...
     class Other: ...
 """
+
+
+class Typed(BaseParams):
+    text: str = ""
+    gain: float = 1.0
+    either: int | str = 0
+
+
+class Open(BaseParams):
+    model_config = ConfigDict(extra="allow")
 
 
 class TestPipelineClass:
@@ -116,6 +131,41 @@ class TestParamsClass:
     def test_the_pipelines_own_module_is_refused(self) -> None:
         with pytest.raises(HeavyParamsError, match="module of its own"):
             load_params_class(PipelineSpec(pipeline_cls="a.b:C", params_cls="a.b:P"))
+
+    @pytest.mark.parametrize(
+        ("typed", "expected"),
+        [
+            ({"text": "12"}, {"text": "12"}),
+            ({"text": "1.10"}, {"text": "1.10"}),
+            ({"text": "true"}, {"text": "true"}),
+            ({"text": "[1]"}, {"text": "[1]"}),
+            ({"text": "plain"}, {"text": "plain"}),
+            ({"either": "12"}, {"either": 12}),
+            ({"gain": "2", "text": "2"}, {"gain": 2, "text": "2"}),
+            ({"gain": "[1]", "text": "2"}, {"gain": [1], "text": "2"}),
+        ],
+    )
+    def test_a_field_that_takes_only_text_gets_what_was_typed(
+        self, typed: dict[str, str], expected: dict[str, object]
+    ) -> None:
+        params = {name: param_value(text) for name, text in typed.items()}
+        assert as_typed(Typed, params, typed) == expected
+
+    def test_a_value_that_has_changed_since_is_left_alone(self) -> None:
+        assert as_typed(Typed, {"text": 5}, {"text": "12"}) == {"text": 5}
+
+    @pytest.mark.parametrize(
+        ("params_class", "pipeline", "refused"),
+        [(Typed, "Full", True), (BaseParams, "Full", False), (BaseParams, "effect", True), (Open, "effect", False)],
+    )
+    def test_a_typed_name_must_be_read_by_something(
+        self, write: WriteModule, params_class: type[BaseParams], pipeline: str, refused: bool
+    ) -> None:
+        write("pkg_g", FULL.replace("class Mine", "def effect(frame): return frame\n    class Full"))
+        pipeline_class = load_pipeline_class(f"pkg_g:{pipeline}")
+        check_typed(params_class, pipeline_class, {"width": "512"})
+        with pytest.raises(ParamsError, match="no param 'gian'") if refused else nullcontext():
+            check_typed(params_class, pipeline_class, {"gian": "1"})
 
     def test_after_a_reload_unknown_params_are_dropped_and_named(self, write: WriteModule) -> None:
         write(

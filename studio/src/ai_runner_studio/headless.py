@@ -126,9 +126,13 @@ class HeadlessRun:
                     self._stream_took_s = time.monotonic() - self._stream_began
                 if event.error:
                     kind: ErrorKind = event.error_kind or "pipeline"
-                    self._fail(RunError(kind, self._in_users_terms(event.error)))
+                    # One that broke off after it was opened was not asked for wrongly.
+                    code = _exit_code(kind in ("source", "sink") and self.figures.stream is None)
+                    self._fail(RunError(kind, self._in_users_terms(event.error), exit_code=code))
             case LoadFailed() if event.serving is None:
-                self._fail(of_report(f"the pipeline did not load, at '{event.report.phase}'", event.report))
+                what = f"the pipeline did not load, at '{event.report.phase}'"
+                asked_wrongly = event.report.kind == "ParamsError"
+                self._fail(of_report(what, event.report, _exit_code(asked_wrongly)))
             case PipelineFailed():
                 self._fail(of_report("the pipeline failed", event.report))
             case ProcessExited():
@@ -227,9 +231,13 @@ class HeadlessRun:
         return {"studio": __version__} | ({"runner": host.version, "python": host.python} if host else {})
 
 
-def of_report(what: str, report: ErrorReport) -> RunError:
+def of_report(what: str, report: ErrorReport, exit_code: int = StudioError.exit_code) -> RunError:
     """The failure of a run by an exception in the user's code."""
-    return RunError("pipeline", f"{what}: {report.headline}", report.hint, report=report)
+    return RunError("pipeline", f"{what}: {report.headline}", report.hint, exit_code, report)
+
+
+def _exit_code(asked_wrongly: bool) -> int:
+    return UsageError.exit_code if asked_wrongly else StudioError.exit_code
 
 
 def progress_of(snapshot: Snapshot, settings: Settings) -> Progress:

@@ -141,6 +141,8 @@ def _command(python: str, settings: Settings, folder: Path) -> list[str]:
         command += ["--params-import", settings.params_import]
     if settings.params:
         command += ["--initial-params", json.dumps(settings.params)]
+    if settings.typed_params:
+        command += ["--typed-params", json.dumps(settings.typed_params)]
     command += ["--load-timeout", str(settings.load_timeout_s)]
     if settings.verbose:
         command.append("--verbose")

@@ -67,7 +67,7 @@ class Session:
         self._starting = asyncio.Lock()
         self._python = ""
         self._source = ""
-        self._streamed = False
+        self._served = asyncio.Event()  # by any revision of this host
         self._listeners: list[Callable[[Event], None]] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._changed = asyncio.Event()
@@ -119,11 +119,13 @@ class Session:
         if dead is not None:
             await dead.close()
         self._ended.clear()
-        self._streamed = False
+        self._served.clear()
         self._host = await Host.start(self._python, settings, self._hear_host, meanwhile)
         self._revisions.begin(self._host.snapshots)
         self._spawn(self._follow(self._host))
-        if not self._stream_when_ready:
+        if self._stream_when_ready:
+            self._spawn(self._stream_when_served(self._host))
+        else:
             await self._begin_stream()
 
     async def _start_again(self) -> None:
@@ -302,12 +304,22 @@ class Session:
 
     async def _begin_stream(self) -> None:
         """A source that cannot be opened ends the stream, not the session: it shows in the snapshot."""
-        self._streamed = True
         host = self._ready_host()
         try:
             await self._post_stream(host, self._source, self.settings.route)
         except HostError:
             raise
+        except StudioError as error:
+            self._tell(StreamEnded(error=str(error), error_kind="source"))
+
+    async def _stream_when_served(self, host: Host) -> None:
+        """Try the source while the pipeline loads, since an invalid one is not worth a whole load; then start it."""
+        try:
+            await host.post("/api/stream/check", {"source": self._source})
+            await self._served.wait()
+            await self._begin_stream()
+        except HostError:
+            return  # `_follow` reports the exit of the host
         except StudioError as error:
             self._tell(StreamEnded(error=str(error), error_kind="source"))
 
@@ -332,8 +344,8 @@ class Session:
             if host is not self._host:
                 return  # it died, and another one has been started since
             self._tell(event)
-            if isinstance(event, LoadSucceeded) and self._stream_when_ready and not self._streamed:
-                await self._begin_stream()
+            if isinstance(event, LoadSucceeded):
+                self._served.set()
         await host.exited.wait()
         if host is self._host and not self._closing:
             self._history.host_died(f"the runner host {host.exit_reason}")

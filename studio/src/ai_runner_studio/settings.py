@@ -23,7 +23,7 @@ class Settings:
     Attributes:
         pipeline_import: ``package.module:Class`` (or a transform function).
         params_import: ``package.module:Class`` of the params class, None to let the pipeline say.
-        params: initial params, as given (not validated).
+        params: initial params, as given (not validated). typed_params: text of those that flags gave.
         input: sample's name, file, ``webcam`` or ``webcam:N``, ``pattern``, or a URL.
         output: file to write, None for none.
         project: folder that is the working directory and import root of the pipeline.
@@ -49,6 +49,7 @@ class Settings:
     pipeline_import: str
     params_import: str | None = None
     params: dict[str, Any] = field(default_factory=dict)
+    typed_params: dict[str, str] = field(default_factory=dict)
     input: str = ""
     output: str | None = None
     project: Path = field(default_factory=Path.cwd)

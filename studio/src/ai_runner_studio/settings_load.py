@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from runner.live.trickle.container import CODECS
+from runner.param_text import param_value
 
 from .errors import SettingsError, UsageError
 from .option import OPTIONS
@@ -17,6 +21,8 @@ from .sources.samples import default_input
 
 # Names that the network's containers give to the same two things.
 _NETWORK_VARIABLES = {"PIPELINE_IMPORT": "pipeline-import", "PARAMS_IMPORT": "params-import"}
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")  # one slash: that is what a path leaves of two
 
 ENDLESS_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "srt")
 
@@ -131,10 +137,10 @@ def run_settings(given: Given) -> Settings:
     """
     common = _common(given)
     realtime = bool(given.get("realtime", False)) or common["route"] == "trickle"
-    output = given.path("output")
+    output = _output(given)
     settings = Settings(
         **common,
-        output=str(_writable(output)) if output else None,
+        output=str(output) if output else None,
         reload=False,  # a run is of the code as it was when it began
         loop=given.get("loop", False),
         paced=realtime,
@@ -165,6 +171,7 @@ def _common(given: Given) -> dict[str, Any]:
         "pipeline_import": _pipeline_import(given),
         "params_import": given.get("params-import"),
         "params": _params(given),
+        "typed_params": dict(_typed_params(given)),
         "input": _input(given),
         "project": given.project.resolve(),
         "python": str(python) if python else None,
@@ -201,7 +208,11 @@ def _checked(given: Given, name: str, default: Any) -> Any:
 
 def _input(given: Given) -> str:
     """The input as given, else the default; what the settings file names relative to itself is made absolute."""
-    text = str(given.get("input", "")) or default_input()
+    if given.get("input") is None:
+        return default_input()
+    text = str(given.get("input"))
+    if not text.strip():
+        raise UsageError("--input is empty", "name a sample, a file, webcam, pattern or a URL, or leave the flag out")
     if given.file and text and text == given.file.values.get("input"):
         beside = given.file.path.parent / Path(text).expanduser()
         if ("/" in text or os.sep in text or Path(text).suffix) and beside.is_file():
@@ -229,26 +240,22 @@ def _params(given: Given) -> dict[str, Any]:
     if path:
         params |= _read_params(path)
     params |= given.environment.get("params", {})
-    for text in given.flags.get("param", ()):
-        key, value = parse_param(text)
-        params[key] = value
+    for key, text in _typed_params(given):
+        params[key] = param_value(text)
     return params
 
 
-def parse_param(text: str) -> tuple[str, Any]:
-    """``strength=0.5`` as a name and a value; the value is JSON where it can be read as such, else text.
+def _typed_params(given: Given) -> Iterator[tuple[str, str]]:
+    """Name and text of each ``--param``.
 
     Raises:
         UsageError: there is no ``=`` or no name before it.
     """
-    key, equals, value = text.partition("=")
-    key = key.strip()
-    if not equals or not key:
-        raise UsageError(f"--param {text!r} is not of the form key=value", "for example: --param strength=0.5")
-    try:
-        return key, json.loads(value)
-    except ValueError:
-        return key, value
+    for text in given.flags.get("param", ()):
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"--param {text!r} is not of the form key=value", "for example: --param strength=0.5")
+        yield key.strip(), value
 
 
 def _read_params(path: Path) -> dict[str, Any]:
@@ -263,6 +270,20 @@ def _read_params(path: Path) -> dict[str, Any]:
     return params
 
 
+def _output(given: Given) -> Path | None:
+    """The output's path, absolute.
+
+    Raises:
+        UsageError: no file can be written there.
+    """
+    scheme = _SCHEME.match(str(given.get("output", "")))
+    if scheme:
+        # Without the rest: it often holds a stream key.
+        raise UsageError(f"--output {scheme.group(1)}://…: run writes files, not streams", "for example: out.mp4")
+    path = given.path("output")
+    return _writable(path) if path else None
+
+
 def _writable(path: Path) -> Path:
     """The output's path, if a file can be made there.
 
@@ -271,8 +292,9 @@ def _writable(path: Path) -> Path:
     """
     if path.is_dir():
         raise UsageError(f"--output {path} is a folder", f"name a file in it, e.g. {path / 'out.mp4'}")
-    if not path.suffix:
-        raise UsageError(f"--output {path} has no suffix that says which container", f"for example: {path}.mp4")
+    if path.suffix.lower() not in CODECS:
+        what = f"files ending in {path.suffix} cannot be written" if path.suffix else "no suffix that names a container"
+        raise UsageError(f"--output {path}: {what}", f"use one of {', '.join(CODECS)}")
     if not path.parent.is_dir():
         raise UsageError(f"--output: there is no folder {path.parent}", f"make it first: mkdir -p {path.parent}")
     if not os.access(path.parent, os.W_OK):

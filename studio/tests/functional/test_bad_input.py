@@ -23,12 +23,23 @@ FULL_AT_BYTES = 256 * 1024
 LARGEST_FILE_BYTES = 8 * 1024 * 1024  # counts for shared memory too, which has to have room
 SOURCES = {
     "works": """
+        import time
         from pydantic import ConfigDict, Field
         from runner.live.pipelines import BaseParams
 
         class P(BaseParams):
             model_config = ConfigDict(extra="forbid")
             strength: float = Field(default=1.0, le=2.0)
+            text: str = ""
+
+        class Plain(BaseParams):
+            strength: float = 1.0
+
+        class Slow:
+            def on_ready(self, params: Plain):
+                time.sleep(2 * 60)  # a run that waits for it takes too long
+            def transform(self, frame, params: Plain):
+                return frame
 
         class Helper: ...
 
@@ -135,30 +146,46 @@ class TestPipeline:
         [
             ("strength=7", ["strength: Input should be less than or equal to 2 (got 7)"]),
             ("strength=strong", ["strength: Input should be a valid number", "(got 'strong')"]),
-            ("stength=1", ["stength: Extra inputs are not permitted (got 1)"]),
+            ("stength=1", ["no param 'stength'", "did you mean 'strength'?"]),
             ("width=500", ["width", "500"]),
         ],
     )
     def test_params_are_named_with_value_and_reason(self, project: Path, param: str, said: list[str]) -> None:
-        assert_told(run(project, "--pipeline-import", "works:effect", *PATTERN, "-p", param), 1, "'params'", *said)
+        assert_told(run(project, "--pipeline-import", "works:effect", *PATTERN, "-p", param), 2, "'params'", *said)
+
+    def test_a_name_that_nothing_reads_is_refused_before_the_load(self, project: Path) -> None:
+        done = run(project, "--pipeline-import", "works:Slow", *PATTERN, "-p", "strenght=1")
+        assert_told(done, 2, "the pipeline has no param 'strenght'", "did you mean 'strength'?")
+
+    def test_what_a_text_field_gets_is_text(self, project: Path) -> None:
+        done = run(
+            project, "--pipeline-import", "works:effect", *PATTERN, "-p", "text=1.10", "-p", "strength=2", "--json"
+        )
+        assert done.returncode == 0, done.stderr
+        params = json.loads(done.stdout)["params"]
+        assert (params["text"], params["strength"]) == ("1.10", 2.0)
 
 
 class TestInput:
     @pytest.mark.parametrize(
         ("source", "code", "said"),
         [
-            ("empty.mp4", 1, ["empty.mp4"]),
-            ("notes.txt", 1, ["notes.txt"]),
+            ("empty.mp4", 2, ["empty.mp4"]),
+            ("notes.txt", 2, ["notes.txt"]),
             ("note.txt", 2, ["there is no such file", "did you mean 'notes.txt'"]),
             (".", 2, ["is a folder", "name a video file in it"]),
             ("webcam:63", 2, ["there is no camera /dev/video63"]),
             ("ftp://example.org/x.mp4", 2, ["URLs of the kind 'ftp' cannot be read", "possible: http"]),
-            ("http://127.0.0.1:9/x.mp4", 1, ["http://127.0.0.1:9/x.mp4"]),
+            ("http://127.0.0.1:9/x.mp4", 2, ["http://127.0.0.1:9/x.mp4"]),
+            ("pattern:99999x2", 2, ["a size from 16x16 to 8192x8192"]),
+            ("", 2, ["--input is empty"]),
             ("pattern:12", 2, ["not of the form pattern:WxH@FPS", "e.g. pattern:1280x720@30"]),
         ],
     )
-    def test_what_cannot_be_read_is_named(self, project: Path, source: str, code: int, said: list[str]) -> None:
-        assert_told(run(project, "--pipeline-import", "works:effect", "-i", source, "--frames", "5"), code, *said)
+    def test_what_cannot_be_read_is_named_before_the_load(
+        self, project: Path, source: str, code: int, said: list[str]
+    ) -> None:
+        assert_told(run(project, "--pipeline-import", "works:Slow", "-i", source, "--frames", "5"), code, *said)
 
 
 class TestOutput:

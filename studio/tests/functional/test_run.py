@@ -125,7 +125,8 @@ class TestWholeFile:
             "[tool.ai-runner-studio]\npipeline-import = 'effects:invert'\ninput = 'clip.mp4'\n"
             "[tool.ai-runner-studio.params]\namount = 0\n"
         )
-        done = run(project, "--frames", "5", "-o", "out.mp4", "-p", "amuont=1")
+        (project / "params.json").write_text('{"amuont": 1}')
+        done = run(project, "--frames", "5", "-o", "out.mp4", "--params-file", "params.json")
         assert done.returncode == 0, done.stderr
         assert "5 frames in " in done.stdout
         assert "warning: the pipeline has no param 'amuont'" in done.stdout

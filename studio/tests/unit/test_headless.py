@@ -16,7 +16,7 @@ from ai_runner_studio.errors import UsageError
 from ai_runner_studio.headless import HeadlessRun, PartialOutput, expected_frames, progress_of
 from ai_runner_studio.run_figures import RunFigures
 from ai_runner_studio.run_load import RunLoad
-from ai_runner_studio.run_report import RunError, RunInput, RunReport
+from ai_runner_studio.run_report import ErrorKind, RunError, RunInput, RunReport
 from ai_runner_studio.session import Load, Snapshot
 from ai_runner_studio.settings import Settings
 from runner.live.events import (
@@ -284,8 +284,25 @@ class TestFailures:
     def test_an_error_of_the_sink_names_the_output_that_was_asked_for(self, tmp_path: Path) -> None:
         run = HeadlessRun(replace(SETTINGS, output=str(tmp_path / "out.mp4")))
         assert run._output is not None
+        run._hear(STREAM)
         run._hear(StreamEnded(error=f"{run._output.partial}: disk full", error_kind="sink"))
         assert run.report().error == RunError("sink", f"{tmp_path / 'out.mp4'}: disk full")
+
+    @pytest.mark.parametrize("kind", ["source", "sink"])
+    def test_what_cannot_be_opened_is_wrong_use_and_what_breaks_off_is_not(self, kind: ErrorKind) -> None:
+        for events, code in (((), 2), ((STREAM,), 1)):
+            run = HeadlessRun(SETTINGS)
+            for event in (*events, StreamEnded(error="the server refused", error_kind=kind)):
+                run._hear(event)
+            assert run.report().error == RunError(kind, "the server refused", exit_code=code)
+
+    @pytest.mark.parametrize(("kind", "code"), [("ParamsError", 2), ("ModuleNotFoundError", 1)])
+    def test_refused_params_are_wrong_use_and_a_params_module_that_fails_is_not(self, kind: str, code: int) -> None:
+        run = HeadlessRun(SETTINGS)
+        run._hear(LoadFailed(revision=1, reason="start", report=ErrorReport("params", kind, "x"), total_s=0.1))
+        error = run.report().error
+        assert error is not None
+        assert error.exit_code == code
 
 
 class TestOutputOfARun:
@@ -308,6 +325,7 @@ class TestOutputOfARun:
         assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("out.mp4", "new")]
 
     def test_a_stream_that_failed_keeps_the_earlier_output(self, run: HeadlessRun, tmp_path: Path) -> None:
+        run._hear(STREAM)
         run._hear(StreamEnded(frames_in=3, frames_out=1, error="disk full", error_kind="sink"))
         run._settle_output()
         assert run.report().error == RunError("sink", "disk full")

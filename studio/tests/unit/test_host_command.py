@@ -36,6 +36,12 @@ def test_one_that_does_not_reload_keeps_nothing_ready() -> None:
     assert not {"--keep-weights", "--standby", "--snapshots"} & set(command(reload=False))
 
 
+def test_params_go_as_values_and_what_was_typed_as_text_too() -> None:
+    words = command(params={"text": 12, "of_file": 1}, typed_params={"text": "12"})
+    assert words[words.index("--initial-params") + 1] == '{"text": 12, "of_file": 1}'
+    assert words[words.index("--typed-params") + 1] == '{"text": "12"}'
+
+
 def test_the_host_knows_every_flag() -> None:
     from runner.live.infer import _parser
 

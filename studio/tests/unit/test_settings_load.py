@@ -10,7 +10,7 @@ import pytest
 
 from ai_runner_studio.errors import SettingsError, UsageError
 from ai_runner_studio.settings import Settings
-from ai_runner_studio.settings_load import gather, parse_param, run_settings, studio_settings
+from ai_runner_studio.settings_load import gather, run_settings, studio_settings
 
 PIPELINE = {"pipeline-import": "effects:Blur"}
 
@@ -198,13 +198,15 @@ class TestParams:
             ("empty=", ("empty", "")),
         ],
     )
-    def test_values_are_json_where_they_can_be(self, text: str, expected: tuple[str, Any]) -> None:
-        assert parse_param(text) == expected
+    def test_values_are_json_where_they_can_be(self, project: Path, text: str, expected: tuple[str, Any]) -> None:
+        settings = studio(project, param=[text])
+        assert settings.params == dict([expected])
+        assert settings.typed_params == dict([text.split("=", 1)])
 
     @pytest.mark.parametrize("text", ["strength", "=1", ""])
-    def test_without_name_or_equals_sign_it_is_refused(self, text: str) -> None:
+    def test_without_name_or_equals_sign_it_is_refused(self, project: Path, text: str) -> None:
         with pytest.raises(UsageError, match="key=value"):
-            parse_param(text)
+            studio(project, param=[text])
 
     def test_param_over_params_file_over_settings_file(self, project: Path) -> None:
         write(project, "[tool.ai-runner-studio.params]\na = 1\nb = 1\nc = 1")
@@ -246,14 +248,28 @@ class TestRun:
 
     @pytest.mark.parametrize(
         ("output", "said"),
-        [("", "is a folder"), ("video", "no suffix"), ("nowhere/a.mp4", "no folder"), ("clip.mp4", "the input itself")],
-    )
+        [("", "is a folder"), ("video", "no suffix"), ("nowhere/a.mp4", "no folder"), ("clip.mp4", "the input itself"),
+         ("out.xyz", "ending in .xyz cannot be written"), ("OUT.MP3", "cannot be written")],
+    )  # fmt: skip
     def test_an_output_that_cannot_be_written_is_refused_before_the_run(
         self, project: Path, output: str, said: str
     ) -> None:
         (project / "clip.mp4").touch()
         with pytest.raises(UsageError, match=said):
             headless(project, input=str(project / "clip.mp4"), output=str(project / output))
+
+    @pytest.mark.parametrize("address", ["rtmp://user:secret@host/live/key", "srt://host:9", "http://host/x.mp4"])
+    def test_an_output_that_is_an_address_is_refused_without_its_secrets(self, project: Path, address: str) -> None:
+        for given in (address, str(Path(address))):  # as the command line gives it
+            with pytest.raises(UsageError, match="run writes files, not streams") as caught:
+                headless(project, input="pattern", frames=3, output=given)
+            assert "host" not in f"{caught.value} {caught.value.hint}"
+
+    @pytest.mark.parametrize("text", ["", "  "])
+    def test_an_empty_input_is_refused_and_no_input_is_the_default(self, project: Path, text: str) -> None:
+        with pytest.raises(UsageError, match="--input is empty"):
+            headless(project, input=text)
+        assert headless(project).input
 
     @pytest.mark.parametrize("flags", [{"frames": 0}, {"duration": -1.0}])
     def test_a_limit_of_nothing_is_refused(self, project: Path, flags: dict[str, Any]) -> None:

@@ -69,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--pipeline-import", default=env.get("PIPELINE_IMPORT", ""), metavar="PKG.MODULE:CLASS")
     what.add_argument("--params-import", default=env.get("PARAMS_IMPORT", ""), metavar="PKG.MODULE:CLASS")
     what.add_argument("--initial-params", default="", metavar="JSON", help="object given to initialize()")
+    what.add_argument(
+        "--typed-params", default="", metavar="JSON", help="object: name -> text of initial params that a person typed"
+    )
     api = parser.add_argument_group("control API")
     api.add_argument("--http-port", type=int, default=DEFAULT_PORT, help="0 takes a free one (default: %(default)s)")
     api.add_argument("--http-host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
@@ -188,6 +191,8 @@ def _spec(options: argparse.Namespace) -> PipelineSpec:
         split_import_path(path)
     if options.initial_params:
         spec.initial_params = {**spec.initial_params, **_json_object("--initial-params", options.initial_params)}
+    if options.typed_params:
+        spec.typed_params = _json_object("--typed-params", options.typed_params)
     return spec
 
 

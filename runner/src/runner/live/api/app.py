@@ -21,6 +21,7 @@ from ..events import encode
 from ..host import RunnerHost
 from ..plain_json import plain_json
 from ..process.revision import LoadRequest
+from ..streamer.protocol.local import check_source
 from ..streamer.protocol.protocol import Policy, ProtocolName, StreamRequest
 
 if TYPE_CHECKING:
@@ -56,6 +57,12 @@ class StreamBody(BaseModel):
     loop: bool = False
     max_frames: int | None = Field(default=None, ge=1)
     max_seconds: float | None = Field(default=None, gt=0)
+
+
+class CheckBody(BaseModel):
+    """A source of a local stream, to be tried."""
+
+    source: str
 
 
 class ReloadBody(BaseModel):
@@ -112,6 +119,7 @@ def create_api(host: RunnerHost, protocol: ProtocolName = "trickle") -> Starlett
             Route(START_ROUTE, api.start, methods=["POST"]),
             Route("/api/stream", api.start_stream, methods=["POST"]),
             Route("/api/stream", api.stop_stream, methods=["DELETE"]),
+            Route("/api/stream/check", api.check_source, methods=["POST"]),
             Route("/api/stream/pause", api.pause, methods=["POST"]),
             Route("/api/reload", api.reload, methods=["POST"]),
             Route("/api/revert", api.revert, methods=["POST"]),
@@ -170,6 +178,10 @@ class _Api:
 
     async def stop_stream(self, _request: Request) -> Response:
         await self._host.stop_stream()
+        return JSONResponse({})
+
+    async def check_source(self, request: Request) -> Response:
+        await check_source((await _body(request, CheckBody)).source)
         return JSONResponse({})
 
     async def pause(self, request: Request) -> Response:

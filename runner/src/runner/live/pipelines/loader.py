@@ -23,6 +23,7 @@ from ...errors import (
     ParamsError,
 )
 from ...import_path import split_import_path as split_import_path
+from ...param_text import param_value
 from .interface import BaseParams, Pipeline
 from .spec import PipelineSpec
 
@@ -195,6 +196,43 @@ def parse_params(params_class: type[BaseParams], params: dict[str, Any]) -> Base
 def parse_pipeline_params(spec: PipelineSpec, params: dict[str, Any]) -> BaseParams:
     """Params checked by the spec's params class. Raises as `load_params_class` and `parse_params`."""
     return parse_params(load_params_class(spec), params)
+
+
+def as_typed(params_class: type[BaseParams], params: dict[str, Any], typed: dict[str, str]) -> dict[str, Any]:
+    """`params` with the text that was typed, where its JSON value is refused and the text is not: ``-p text=12``."""
+    params = dict(params)
+    for name in _refused(params_class, params) & typed.keys():
+        as_text = {**params, name: typed[name]}
+        if params.get(name) == param_value(typed[name]) and name not in _refused(params_class, as_text):
+            params = as_text
+    return params
+
+
+def check_typed(params_class: type[BaseParams], pipeline_class: type[Pipeline], typed: dict[str, str]) -> None:
+    """Refuse names that a person has typed and nothing will look at.
+
+    A pipeline that names no params class may read any name itself; so may a class that allows extra ones.
+
+    Raises:
+        ParamsError: with the nearest names.
+    """
+    reads_itself = params_class is BaseParams and not hasattr(pipeline_class, "params_class")
+    if reads_itself or params_class.model_config.get("extra") == "allow":
+        return
+    known = {*params_class.model_fields, *params_class.model_json_schema().get("properties", {})}
+    for name in typed:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            way_out = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(sorted(known))}"
+            raise ParamsError(f"the pipeline has no param '{name}'; {way_out}", {name: "unknown param"})
+
+
+def _refused(params_class: type[BaseParams], params: dict[str, Any]) -> set[str]:
+    try:
+        parse_params(params_class, params)
+    except ParamsError as error:
+        return {name.split(".")[0] for name in error.refused}
+    return set()
 
 
 def accepted_params(params_class: type[BaseParams], params: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -19,12 +19,14 @@ class PipelineSpec(BaseModel):
         params_cls: a `BaseParams` subclass; None: `BaseParams` itself, or what a transform's
             annotation names.
         initial_params: given to `Pipeline.initialize` at start.
+        typed_params: name -> text of those that a person has typed, see `loader.as_typed`.
     """
 
     name: str = ""
     pipeline_cls: str
     params_cls: str | None = None
     initial_params: dict[str, Any] = {}
+    typed_params: dict[str, str] = {}
 
     @model_validator(mode="before")
     @classmethod

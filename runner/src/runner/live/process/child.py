@@ -324,7 +324,14 @@ class PipelineChild:
         phase: Phase = "params"
         tracing = ExitStack()
         try:
-            from ..pipelines.loader import accepted_params, load_params_class, load_pipeline_class, parse_params
+            from ..pipelines.loader import (
+                accepted_params,
+                as_typed,
+                check_typed,
+                load_params_class,
+                load_pipeline_class,
+                parse_params,
+            )
             from ..pipelines.spec import PipelineSpec
 
             use_folder(load.folder)
@@ -338,9 +345,11 @@ class PipelineChild:
             if spec.params_cls is None:
                 params_class = getattr(pipeline_class, "params_class", None) or params_class
             phase = "params"
-            params = dict(load.params)
+            params = as_typed(params_class, load.params, spec.typed_params)
             dropped: dict[str, str] = {}
-            if not load.strict:
+            if load.strict:
+                check_typed(params_class, pipeline_class, spec.typed_params)
+            else:
                 params, dropped = accepted_params(params_class, params)
             parsed = parse_params(params_class, params)
             phase = "initialize"

@@ -7,12 +7,13 @@ import errno
 import os
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import av
 import av.error
 
 from ...errors import SinkError
+from .container import CODECS, Codecs
 from .frame import AudioFrame, RawFrame
 from .resampler import SoundResampler
 from .yuv import YuvConverter
@@ -21,21 +22,6 @@ if TYPE_CHECKING:
     from .tracks import AudioFormat
 
 
-class _Codecs(NamedTuple):
-    video: str
-    audio: str
-
-
-_H264_AAC = _Codecs("libx264", "aac")
-_CODECS = {
-    ".mp4": _H264_AAC,
-    ".m4v": _H264_AAC,
-    ".mov": _H264_AAC,
-    ".mkv": _Codecs("libx264", "libopus"),
-    ".webm": _Codecs("libvpx-vp9", "libopus"),
-    ".ts": _H264_AAC,
-    ".flv": _H264_AAC,
-}
 _VIDEO_OPTIONS = {
     # The pipeline needs the CPU more: "veryfast" takes half as much time again for a quarter fewer bytes.
     # Without B-frames no container has to move the timestamps to make room for earlier decoding times.
@@ -210,11 +196,11 @@ class Encoder:
         return SinkError(f"{self.path} cannot be written: {getattr(error, 'strerror', None) or error}")
 
 
-def _codecs_for(path: Path) -> _Codecs:
-    codecs = _CODECS.get(path.suffix.lower())
+def _codecs_for(path: Path) -> Codecs:
+    codecs = CODECS.get(path.suffix.lower())
     if codecs is None:
         kind = f"Files ending in {path.suffix!r}" if path.suffix else "Files without a suffix"
-        raise SinkError(f"{path}: {kind} cannot be written; choose one of {', '.join(_CODECS)}")
+        raise SinkError(f"{path}: {kind} cannot be written; choose one of {', '.join(CODECS)}")
     return codecs
 
 

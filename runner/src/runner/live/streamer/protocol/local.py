@@ -15,6 +15,7 @@ from ...trickle.frame import AudioFrame, RawFrame
 from .protocol import ProtocolStatistics, SourceInfo, StreamProtocol, StreamRequest
 from .reader import SourceReader
 from .recorder import Recorder
+from .source import can_open_twice
 
 if TYPE_CHECKING:
     from ...trickle.decoder import AudioFormat
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .handoff import Handoff
     from .source import Source
 
+_CHECK_SIZE = (64, 64)
 # Longer than the time limits inside of a source, which say better what is wrong.
 _OPEN_LIMIT_S = 25.0
 # How long `close` waits for the reading thread. A read that cannot be interrupted (a network
@@ -153,6 +155,20 @@ class LocalProtocol(StreamProtocol):
 
         self._recorder = Recorder(open_encoder, self.request.policy, self.statistics)
         await self._recorder.open()
+
+
+async def check_source(source: str) -> None:
+    """Open a source and close it again, unless that would take something away from the stream that follows.
+
+    Raises:
+        SourceError: it cannot be opened.
+    """
+    if can_open_twice(source):
+        protocol = LocalProtocol(StreamRequest(source))
+        try:
+            await protocol.open(*_CHECK_SIZE)
+        finally:
+            await protocol.close()
 
 
 def _expected_frames(info: SourceInfo, request: StreamRequest) -> int | None:

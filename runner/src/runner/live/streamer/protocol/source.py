@@ -7,6 +7,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ....errors import SourceError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _PATTERN = re.compile(r"(?:(\d+)x(\d+))?(?:@(\d+(?:\.\d+)?))?")
+_SERVED_TO_MANY = ("http", "https", "rtsp", "rtsps", "rtmp", "rtmps")
 _PATTERN_SIDES = range(16, 8193)
 _PATTERN_MAX_FPS = 240
 
@@ -86,6 +88,17 @@ def open_source(request: StreamRequest, width: int, height: int, stop: threading
     if _URL.match(request.source):
         return open_url(request.source, width, height, loop=request.loop)
     return open_file(request.source, width, height, loop=request.loop)
+
+
+def can_open_twice(source: str) -> bool:
+    """Whether a source is the same after it was opened and closed.
+
+    A pipe is not, nor is a sender that serves a single receiver, as usual with srt and tcp; by udp nothing refuses.
+    """
+    scheme = _URL.match(source)
+    if scheme:
+        return scheme.group().lower().removesuffix("://") in _SERVED_TO_MANY
+    return not Path(source).expanduser().is_fifo()
 
 
 class PatternSource(Source):
