@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from ai_runner_studio.cli.app import RunCommand, StudioGroup
 from ai_runner_studio.cli.flags import Flags, RunFlags, StudioFlags, with_flags
+from ai_runner_studio.errors import UsageError
 from ai_runner_studio.option import OPTIONS
 
 
@@ -32,7 +33,7 @@ def parse(*arguments: str) -> tuple[str, dict[str, Any]]:
         assert isinstance(ctx.obj, Flags)
         seen.append(("run", flags.given()))
 
-    done = CliRunner().invoke(app, arguments)
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     (call,) = seen
     return call
@@ -115,3 +116,44 @@ def test_a_value_that_looks_the_same_is_left_alone() -> None:
 
 def test_paths_stay_text() -> None:
     assert parse("run", "-o", str(Path("a") / "b.mp4"))[1] == {"output": str(Path("a") / "b.mp4")}
+
+
+@pytest.mark.parametrize("command", [[], ["run"]])
+@pytest.mark.parametrize(
+    ("word", "flags"),
+    [
+        ("glow/pipeline.py", "--pipeline-import glow.pipeline:Glow"),
+        ("./glow/effects.py", "--pipeline-import glow.effects:invert"),
+        ("glow.pipeline", "--pipeline-import glow.pipeline:Glow"),
+        ("glow", "--pipeline-import glow:MyPipeline"),
+        ("missing.py", "--pipeline-import missing:MyPipeline"),
+        ("broken.py", "--pipeline-import broken:MyPipeline"),
+        ("clip.mp4", "--input clip.mp4"),
+        ("notes.txt", "--input notes.txt"),
+    ],
+)
+def test_a_pipeline_named_in_another_way_is_told_its_flag(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], word: str, flags: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "glow").mkdir()
+    (tmp_path / "glow" / "pipeline.py").write_text(
+        "class Params: ...\ndef helper(): ...\nclass Glow:\n    def transform(self, frame): ...\n"
+    )
+    (tmp_path / "glow" / "effects.py").write_text("def _blur(frame): ...\ndef invert(frame): ...\n")
+    (tmp_path / "broken.py").write_text("def effect(frame\n")
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(UsageError) as caught:
+        parse(*command, word)
+    assert flags in caught.value.hint
+
+
+def test_a_pipeline_outside_of_the_working_directory_is_told_its_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "glow.py").write_text("def invert(frame): ...\n")
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(UsageError) as caught:
+        parse("run", "../glow.py")
+    assert f"--project {tmp_path} --pipeline-import glow:invert" in caught.value.hint

@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from . import cameras, export_image, relay, run, samples, studio
+from .pipeline_name import refuse_other_names
 
 EPILOG = (
     "Every flag can be given in [tool.ai-runner-studio] of pyproject.toml under its own name, and in the environment "
@@ -39,8 +40,15 @@ class RunCommand(TyperCommand):
 
 
 def _flagged(args: list[str], rest: list[str]) -> list[str]:
-    """`args` with ``--pipeline-import`` before the first of `rest`, what no flag took, if that is an import path."""
-    if not rest or ":" not in rest[0]:
+    """`args` with ``--pipeline-import`` before the first of `rest`, what no flag took, if that is an import path.
+
+    Raises:
+        UsageError: it names a pipeline or an input in another way.
+    """
+    if not rest:
+        return args
+    if ":" not in rest[0]:
+        refuse_other_names(rest[0])
         return args
     at = next(i for i in range(len(args)) if args[i] == rest[0] and args[i:].count(rest[0]) == rest.count(rest[0]))
     return [*args[:at], "--pipeline-import", *args[at:]]
