@@ -49,3 +49,14 @@ def test_memory_is_bounded() -> None:
     for _ in range(FRAMES_KEPT + 10):
         metrics.add(frame)
     assert metrics._stamps.nbytes == FRAMES_KEPT * 8 * 8
+
+
+def test_the_queues_of_a_lossless_stream_are_no_latency() -> None:
+    live, lossless = StreamMetrics(), StreamMetrics(lossless=True)
+    ms = 1_000_000
+    stamps = {"captured": ms, "queued": 201 * ms, "received": 221 * ms, "delivered": 321 * ms}
+    frame = RawFrame(np.empty((0, 0, 3), np.uint8), 0, Fraction(1, 30), 0, stamps)
+    for metrics, expected in ((live, 320.0), (lossless, 20.0)):
+        metrics.add(frame)
+        assert metrics.latency_ms(whole=True) == {"p50": expected, "p95": expected, "p99": expected}
+        assert metrics.stages_ms(whole=True) == {"queue in": 200.0, "deliver": 100.0}

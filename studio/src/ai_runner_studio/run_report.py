@@ -15,7 +15,8 @@ The JSON document, whether the run went well or not (every key is always there):
     dropped       {reason: count}; with a route also what was lost on the way there and back
     duration_s    wall-clock seconds from the start of the stream to its end
     fps           frames_out per second of duration_s
-    latency_ms    {p50, p95, p99} from source to sink, over all frames
+    latency_ms    {p50, p95, p99} over all frames: from the pipeline's input to its output, with --realtime and live
+                  inputs from source to sink
     stages_ms     {stage: median ms}, over all frames
     route         null without --route trickle, else {sent, returned, hops_ms, total_ms, dropped, decoder, encoder,
                   max_fps}; see below

@@ -348,7 +348,8 @@ class MetricsTaken:
 
     Attributes:
         fps_in, fps_out: frames per second handed to, and given back by, the pipeline.
-        latency_ms: percentile ("p50", "p95", "p99") -> ms from source to sink, empty without output.
+        latency_ms: percentile ("p50", "p95", "p99") -> ms from source to sink, in a lossless stream from the pipeline's
+            input to its output; empty without output.
         stages_ms: stage -> median ms: queue in, hand over, upload, pipeline, download, queue out, deliver.
         frames_in, frames_out, frames_reloading: totals of the stream.
         dropped: reason -> total of the stream.

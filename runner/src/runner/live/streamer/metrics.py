@@ -21,6 +21,10 @@ STAGES = {
     "queue out": ("downloaded", "received"),
     "deliver": ("received", "delivered"),
 }
+# Live, a viewer waits from the source to the sink. Without losses a frame leaves the source as early as the queues in
+# front of the pipeline allow, so that how long it is in them says how deep they are.
+_LIVE = ("captured", "delivered")
+_LOSSLESS = ("queued", "received")
 _COLUMNS = {name: column for column, name in enumerate(STAMPS)}
 _PERCENTILES = {"p50": 50, "p95": 95, "p99": 99}
 
@@ -32,8 +36,10 @@ class StreamMetrics:
         position_s: presentation time of the newest output.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, lossless: bool = False) -> None:
+        """`lossless`: frames wait for the pipeline and the sink, which is no latency of the pipeline."""
         self.position_s = 0.0
+        self._latency = _LOSSLESS if lossless else _LIVE
         self._stamps = np.zeros((1024, len(STAMPS)), np.int64)  # ns, 0 where a frame has no such stamp
         self._count = 0
 
@@ -46,12 +52,14 @@ class StreamMetrics:
         self._count += 1
 
     def latency_ms(self, *, whole: bool = False) -> dict[str, float]:
-        """p50, p95 and p99 of captured -> delivered, in ms; empty without frames.
+        """p50, p95 and p99 in ms; empty without frames.
+
+        Live from the source to the sink, lossless from the pipeline's input to its output.
 
         Args:
             whole: of all frames of the stream (the newest `FRAMES_KEPT`), not of the latest `WINDOW_S`.
         """
-        spans = self._spans_ms("captured", "delivered", whole=whole)
+        spans = self._spans_ms(*self._latency, whole=whole)
         if not len(spans):
             return {}
         values = np.percentile(spans, list(_PERCENTILES.values()))

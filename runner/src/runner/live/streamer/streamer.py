@@ -98,7 +98,7 @@ class PipelineStreamer:
         self._protocol, self.request, self._size = protocol, request, (width, height)
         protocol.pause(self.paused)
         self._reporter = StreamReporter(self._guardian, protocol.tell)
-        self._metrics = StreamMetrics()
+        self._metrics = StreamMetrics(lossless=request.policy == "lossless")
         self._guardian.open_stream(request.request_id, lossless=request.policy == "lossless")
         self._emit(_started(request, info, width, height))
         self._task = asyncio.create_task(self._run(request, protocol))
