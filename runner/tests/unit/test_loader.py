@@ -80,6 +80,12 @@ class TestPipelineClass:
         with pytest.raises(error, match=said):
             load_pipeline_class(path)
 
+    @pytest.mark.parametrize("path", ["queue:Mine", "queue.pipeline:Mine", "sys:Mine"])
+    def test_a_module_named_like_one_of_the_standard_library_is_named(self, write: WriteModule, path: str) -> None:
+        file = write(path.partition(":")[0].replace("queue.pipeline", "queue.__init__"), FULL)
+        with pytest.raises((ModuleNotFound, ClassNotFound), match=f"^{file} has the name of"):
+            load_pipeline_class(path)
+
     def test_a_broken_import_inside_the_module_passes_through(self, write: WriteModule) -> None:
         write("pkg_c.pipeline", "import not_installed_anywhere\n")
         with pytest.raises(ModuleNotFoundError, match="not_installed_anywhere"):

@@ -15,6 +15,8 @@ from runner.live.events import LogWritten, ParamsChanged, PipelineFailed, decode
 from runner.live.plain_json import DEEPEST, plain, plain_text
 from runner.live.report import MESSAGE_LIMIT, EscapedException, is_user_file, report_exception
 
+from ..conftest import WriteModule
+
 
 @pytest.fixture(autouse=True)
 def fresh_cache() -> Iterator[None]:
@@ -136,3 +138,13 @@ def test_plain_values_are_of_built_in_types() -> None:
     assert type(plain_nested) is str
     assert plain({_Text("k"): (True, None, 1.5, 2)}) == {"k": [True, None, 1.5, 2]}
     assert type(next(iter(plain({_Text("k"): 1})))) is str
+
+
+@pytest.mark.parametrize("code", ["from types import Thing", "import types; types.Thing", "import types.thing"])
+def test_the_hint_names_a_file_that_is_named_like_a_module_of_the_standard_library(
+    write: WriteModule, code: str
+) -> None:
+    file = write("types", "class Thing: pass")
+    with pytest.raises((ImportError, AttributeError)) as caught:
+        exec(code, {})
+    assert str(file) in report_exception(caught.value, "import").hint

@@ -7,6 +7,9 @@ import sys
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    from .standard_streams import open_closed_streams
+
+    open_closed_streams()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -211,3 +211,24 @@ class TestInterruption:
         assert names(project) == before
         assert descendants
         assert gone(descendants)
+
+
+class TestSurroundings:
+    def test_closed_standard_streams_do_not_matter(self, project: Path) -> None:
+        command = arguments("--pipeline-import", "effects:invert", "-i", "clip.mp4", "-o", "out.mp4")
+        closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command]
+        done = subprocess.run(closed, cwd=project, env=environment(), timeout=PATIENCE_S, check=False)
+        assert done.returncode == 0
+        assert len(pictures(project / "out.mp4")) == FRAMES
+
+    def test_a_module_named_like_one_of_the_standard_library_is_named(self, project: Path) -> None:
+        (project / "queue.py").write_text(INVERT)
+        (project / "select.py").write_text("")
+        # As the command itself, because `python -m` would import the modules of the working directory.
+        command = [str(Path(sys.executable).with_name("ai-runner-studio")), "run", "--pipeline-import", "queue:invert"]
+        command += ["-i", "clip.mp4"]
+        done = subprocess.run(
+            command, cwd=project, env=environment(), capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        )
+        assert done.returncode == 1
+        assert f"{project / 'queue.py'} has the name of a module of Python's standard library" in done.stderr

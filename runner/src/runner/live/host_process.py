@@ -20,6 +20,7 @@ from ..errors import ProcessError
 from ..time_limit import time_limit
 from .process.descendants import LABEL_ENV, kill_run, new_run
 from .process.exit import describe_exit
+from .process.project import SAFE_PATH
 from .process.resources import FOLDER_PREFIX
 from .run_folder import remove_run_folders
 
@@ -104,7 +105,7 @@ class HostProcess:
             HostStartError: it did not come up.
         """
         label = new_run()
-        env = {**(os.environ if env is None else env), LABEL_ENV: label}
+        env = {**(os.environ if env is None else env), LABEL_ENV: label, **SAFE_PATH}
         spawning = asyncio.ensure_future(_spawn(command, cwd, env))
         cancelled = False
         try:

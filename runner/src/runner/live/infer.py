@@ -37,6 +37,9 @@ SHUTDOWN_LIMIT_S = 4.5  # an orderly end takes less; after that the process ends
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the host; the exit code: 0 ended in order, 2 wrong use."""
+    from .process.project import put_project_last
+
+    put_project_last()
     from ..errors import RunnerError
     from .log import configure
 
@@ -53,9 +56,6 @@ def main(arguments: list[str] | None = None) -> int:
     except (RunnerError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    # The folder that -m was run from is where the pipeline's own modules are looked for.
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
     return asyncio.run(_serve(options, spec, trickle, listening))
 
 

@@ -11,6 +11,7 @@ import errno
 import inspect
 import linecache
 import os
+import re
 import sys
 import sysconfig
 import textwrap
@@ -151,12 +152,32 @@ def _message(error: BaseException) -> str:
 
 
 def _hint(error: BaseException) -> str:
+    if isinstance(error, (ImportError, AttributeError)):
+        named = _quoted_names(error) | {error.name or ""} if isinstance(error, ImportError) else _quoted_names(error)
+        for file in filter(None, map(shadowing_file, sorted(named))):
+            return f"{file} has the name of a module of Python's standard library; rename it"
     if isinstance(error, ModuleNotFoundError) and error.name:
         top = error.name.split(".")[0]
         return f"Is '{top}' installed in this interpreter? {sys.executable} -m pip install {top}"
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return "No file descriptors are left. Close files, sockets and pipes that are opened for each frame."
     return ""
+
+
+def _quoted_names(error: BaseException) -> set[str]:
+    return set(re.findall(r"'([\w.]+)'", str(error)))
+
+
+def shadowing_file(module: str) -> str:
+    """Return the user's file that is named like a module of the standard library; "" if there is none.
+
+    Only one of the two can be imported: mostly Python's own, which the runtime has imported before.
+    """
+    top = module.split(".")[0]
+    if top not in sys.stdlib_module_names:
+        return ""
+    files = (os.path.join(place, *parts) for place in sys.path for parts in ((f"{top}.py",), (top, "__init__.py")))
+    return next((file for file in files if os.path.isfile(file) and is_user_file(file)), "")
 
 
 def _place(error: BaseException) -> _Place:

@@ -24,6 +24,7 @@ from ...errors import (
 )
 from ...import_path import split_import_path as split_import_path
 from ...param_text import param_value
+from ..report import shadowing_file
 from .interface import BaseParams, Pipeline
 from .spec import PipelineSpec
 
@@ -62,6 +63,8 @@ def _module_not_found(module_name: str, missing: str) -> str:
     places = list(dict.fromkeys(folders))[:2]
     folder = os.path.join(os.getcwd(), *missing.split(".")[:-1])
     names = []
+    if shadowing := shadowing_file(missing):
+        return _shadowed(shadowing, missing)
     if os.path.isdir(folder):
         names = [entry.removesuffix(".py") for entry in os.listdir(folder)]
     near = difflib.get_close_matches(missing.rsplit(".", 1)[-1], names, n=1)
@@ -70,7 +73,14 @@ def _module_not_found(module_name: str, missing: str) -> str:
     return f"{what} in {' or '.join(places)}, nor among the installed packages of {sys.executable}.{guess}"
 
 
+def _shadowed(file: str, module_name: str) -> str:
+    return f"{file} has the name of a module of Python's standard library, which '{module_name}' names; rename the file"
+
+
 def _class_not_found(module_name: str, attribute: str, target: Any, part: str) -> str:
+    shadowing = shadowing_file(module_name)
+    if shadowing and not _is_file_of(target, shadowing):
+        return _shadowed(shadowing, module_name)
     names = [name for name, value in vars(target).items() if not name.startswith("_") and callable(value)]
     own = [name for name in names if getattr(getattr(target, name), "__module__", "") == module_name]
     near = difflib.get_close_matches(part, names, n=1)
@@ -78,6 +88,10 @@ def _class_not_found(module_name: str, attribute: str, target: Any, part: str) -
     guess = f" Did you mean '{near[0]}'?" if near else listed
     where = f" ({target.__file__})" if getattr(target, "__file__", None) else ""
     return f"module '{module_name}' has no '{attribute}'{where}.{guess}"
+
+
+def _is_file_of(module: Any, file: str) -> bool:
+    return os.path.realpath(getattr(module, "__file__", None) or "") == os.path.realpath(file)
 
 
 def load_pipeline_class(path: str) -> type[Pipeline]:

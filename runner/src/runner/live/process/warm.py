@@ -11,6 +11,7 @@ from contextlib import suppress
 from types import ModuleType
 
 from ..report import is_user_file
+from .project import put_project_first
 
 NICE = 10  # of imports ahead of time: frames go first
 _SIZE = 512
@@ -29,6 +30,7 @@ def import_ahead(modules: tuple[str, ...]) -> None:
 def _import_all(modules: tuple[str, ...]) -> None:
     with suppress(OSError, AttributeError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+    put_project_first()
     finder = _NotTheUsers()
     sys.meta_path.insert(0, finder)
     try:
