@@ -11,6 +11,7 @@ import asyncio
 import contextvars
 import functools
 import logging
+import multiprocessing
 import os
 import signal
 import sys
@@ -64,6 +65,7 @@ from .messages import (
     Warmed,
 )
 from .patches import Patches, output_report
+from .project import put_project_first
 from .resources import use_folder
 from .sources import failed_sources, imported_sources, runtime_modules
 from .stacks import StackPrinter, register_faulthandler
@@ -89,6 +91,8 @@ def main(boot: Boot) -> None:
     # Between frames torch's threads sleep instead of spinning, which at 30 fps is 15 ms of CPU per frame for
     # nothing, taken from everybody else. Read by OpenMP when torch is loaded; the user's own setting counts.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # How the host starts processes is not how the user's code does: it may choose, as in a process of its own.
+    multiprocessing.set_start_method(None, force=True)
     _settle_in(boot)
     if boot.template:
         boot = serve_template(boot)
@@ -335,6 +339,7 @@ class PipelineChild:
             from ..pipelines.spec import PipelineSpec
 
             use_folder(load.folder)
+            put_project_first()
             self._channel.send(StepEntered("import"))
             self._code = _user_code(load)
             spec = PipelineSpec.model_validate_json(load.spec)
