@@ -49,6 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     configure(options.verbose)
+    if sys.platform == "linux" and not os.path.exists("/proc/self/fd"):
+        print("error: /proc: not mounted; the runner needs it to share memory between its processes", file=sys.stderr)
+        return 2
     try:
         spec = _spec(options)
         trickle = _trickle(options)

@@ -104,7 +104,7 @@ def _kill_labelled(matches: Callable[[psutil.Process, str], bool]) -> None:
 def _labelled() -> Iterator[tuple[psutil.Process, str]]:
     import psutil
 
-    for pid in psutil.pids():
+    for pid in _pids():
         if pid == os.getpid() or not _may_have_label(pid):
             continue
         with suppress(psutil.Error, OSError):  # of another user, or ended
@@ -112,6 +112,14 @@ def _labelled() -> Iterator[tuple[psutil.Process, str]]:
             label = process.environ().get(LABEL_ENV, "")
             if label:
                 yield process, label
+
+
+def _pids() -> list[int]:
+    import psutil
+
+    with suppress(OSError, IndexError):  # /proc is hidden
+        return list(psutil.pids())
+    return []
 
 
 def _may_have_label(pid: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 from dataclasses import dataclass
 
@@ -29,10 +30,18 @@ class ProcessExit:
 def describe_exit(code: int) -> str:
     """An exit code in words, e.g. "was killed by SIGKILL (out of memory?)"."""
     if code >= 0:
-        return f"exited with code {code}"
+        return f"exited with code {code}{_limit() if code else ''}"
     try:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
     guess = {"SIGKILL": " (out of memory?)", "SIGSEGV": " (a crash in native code)"}.get(name, "")
-    return f"was killed by {name}{guess}"
+    return f"was killed by {name}{_limit() or guess}"
+
+
+def _limit() -> str:
+    """Name the limit of the address space, inherited by each process; libraries that hit it abort in many ways."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return ""
+    return f" (its address space is limited to {limit >> 20} MiB by RLIMIT_AS; raise it with ulimit -v)"

@@ -650,7 +650,7 @@ class PipelineProcess:
             "process",
             "ProcessExited",
             f"the pipeline process {exit.reason} while loading",
-            hint="Its last lines are in the log.",
+            hint=f"it printed last: {exit.logs[-1]}" if exit.logs else "",
             traceback="\n".join(exit.logs),
         )
 
