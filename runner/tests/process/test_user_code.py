@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from pathlib import Path
+
 import pytest
 
 from runner.errors import ParamsError
@@ -31,6 +35,24 @@ async def cancelled():
     task.cancel()
     await task
 """
+TASKS = """
+class f:
+    def __init__(self):
+        self.asked, self.answered = asyncio.Event(), threading.Event()
+        self.task = asyncio.create_task(self.answer())
+    async def answer(self):
+        await self.asked.wait()
+        self.answered.set()
+        asyncio.get_running_loop().stop()  # the runner resumes it
+    async def on_ready(self):
+        self.loop = asyncio.get_running_loop()
+        assert threading.current_thread() is threading.main_thread()
+    def transform(self, frame):
+        self.loop.call_soon_threadsafe(self.asked.set)
+        assert self.answered.wait(60)
+        assert threading.current_thread() is threading.main_thread()
+        return frame
+"""
 TRANSFORM = """
 class f:
     frames = 0
@@ -59,6 +81,28 @@ class f(Pipeline):
         {update}
     async def stop(self):
         {stop}
+    @classmethod
+    def prepare_models(cls):
+        pass
+"""
+# As a captured CUDA graph: one place for all results, each of which is shown six times.
+STATIC = """
+class f(Pipeline):
+    def __init__(self):
+        self.outputs = asyncio.Queue()
+        self.static = torch.zeros(1, 64, 64, 3)
+    async def initialize(self, **params):
+        pass
+    async def put_video_frame(self, frame, request_id):
+        await asyncio.to_thread(self.static.copy_, frame.tensor)
+        for number in range(6):
+            shown = VideoFrame(self.static, frame.timestamp * 6 + number, frame.time_base)
+            await self.outputs.put(VideoOutput(shown, request_id))
+    async def get_processed_video_frame(self):
+        output = await {get}
+        return output[0] if isinstance(output, list) else output
+    async def update_params(self, **params):
+        pass
     @classmethod
     def prepare_models(cls):
         pass
@@ -210,6 +254,16 @@ class f:
             assert all((value == value[0]).all() for value in values)
             assert [int(value[0]) for value in values] == [seq for seq in range(20) for _ in range(8)]
 
+    @pytest.mark.parametrize("get", ["self.outputs.get()", "asyncio.gather(asyncio.wait_for(self.outputs.get(), 60))"])
+    async def test_in_a_queue_of_static_memory_leave_before_the_next_input(self, write: WriteModule, get: str) -> None:
+        write("static_b", HEAD + STATIC.format(get=get))
+        async with running("static_b:f") as child:
+            for seq in range(20):
+                await child.process.send(raw_frame(seq, 64, 64), "r1")
+            await child.process.drain(1.0)
+            values = [int(pixels.reshape(-1)[0]) for _, pixels, _ in child.frames]
+            assert values == [seq for seq in range(20) for _ in range(6)]
+
 
 class TestContext:
     async def test_variables_are_those_of_one_thread_of_control(self, write: WriteModule) -> None:
@@ -341,9 +395,97 @@ class TestStacks:
             assert len(child.frames) == 4
 
     async def test_of_native_code_that_holds_the_interpreter_are_printed(self, write: WriteModule) -> None:
-        hold = "ctypes.PyDLL(None).sleep(1000)"  # unlike CDLL, PyDLL keeps the lock
+        # Unlike CDLL, PyDLL keeps the lock. A read continues after a signal, which a sleep does not.
+        hold = "ctypes.PyDLL(None).read(os.pipe()[0], ctypes.create_string_buffer(1), 1)"
         write("held_a", HEAD + f"import ctypes\ndef f(frame):\n    {hold}\n")
         async with running("held_a:f") as child:
             await child.process.send(raw_frame(0, 64, 64), "r1")
             while "held_a.py" not in await child.process.dump_stacks():
                 pass
+
+
+SCRIPT = """
+import asyncio, atexit, contextvars, decimal, faulthandler, logging, os, signal, sqlite3, sys, threading
+import numpy as np
+import torch
+
+HITS, LOCAL, NAME = [], threading.local(), contextvars.ContextVar("name")
+
+def alarm(*_):
+    raise TimeoutError("too slow")
+
+{module}
+
+class f:
+    def __init__(self):
+        {init}
+    def transform(self, frame):
+        {transform}
+        return frame
+"""
+FORKS = "p = multiprocessing.Process(target=threading.Event().wait); p.start(); p.terminate(); p.join()"
+# What a module and `__init__` do, and what is true in `transform` for that.
+SCRIPTS = {
+    "context": (
+        "NAME.set(1)",
+        "decimal.getcontext().prec = 7",
+        "assert (NAME.get(), decimal.getcontext().prec) == (1, 7)",
+    ),
+    "numerics": ("np.seterr(divide='raise')", "torch.set_num_threads(3)", "assert np.geterr()['divide'] == 'raise'"),
+    "thread": ("LOCAL.module = 1", "LOCAL.init = 2", "assert (LOCAL.module, LOCAL.init) == (1, 2)"),
+    "connection": ("", "self.database = sqlite3.connect(':memory:')", "self.database.execute('select 1')"),
+    "device": ("torch.set_default_device('meta')", "", "assert torch.zeros(1).is_meta; frame = frame.to('cpu')"),
+    "signal": ("signal.signal(signal.SIGHUP, lambda *_: HITS.append(1))", "", "signal.raise_signal(1); assert HITS"),
+    "loop": ("asyncio.run(asyncio.sleep(0))", "asyncio.run(asyncio.sleep(0))", "asyncio.run(asyncio.sleep(0))"),
+    "policy": (
+        "asyncio.set_event_loop_policy(asyncio.DefaultEventLoopPolicy())",
+        "",
+        "asyncio.new_event_loop().close()",
+    ),
+    "logging": ("logging.basicConfig(format='mine %(message)s', force=True)", "os.chdir('/')", "logging.error('x')"),
+    "streams": ("sys.stdout.reconfigure(encoding='latin-1')", "faulthandler.enable()", "print('x')"),
+}
+
+
+class TestScript:
+    """What a script does at its start, for all that follows."""
+
+    @pytest.mark.parametrize("name", SCRIPTS)
+    async def test_settings_hold_in_transform(self, write: WriteModule, name: str) -> None:
+        module, init, transform = SCRIPTS[name]
+        write("pkg.p", SCRIPT.format(module=module, init=init or "pass", transform=transform))
+        async with running("pkg.p:f") as child:
+            await feed(child, 2)
+            assert not child.of(FrameFailed)
+            assert len(child.frames) == 2
+
+    @pytest.mark.spawned
+    async def test_the_start_method_may_be_chosen_and_exit_functions_are_called(
+        self, write: WriteModule, project: Path
+    ) -> None:
+        start = "import multiprocessing; multiprocessing.set_start_method('fork')"
+        at_exit = f"atexit.register(os.mkdir, {str(project / 'called')!r})"
+        write("pkg.p", SCRIPT.format(module=start, init=at_exit, transform=FORKS))
+        async with running("pkg.p:f") as child:
+            await feed(child, 3)
+            assert len(child.frames) == 3
+        assert (project / "called").exists()
+
+    async def test_a_signal_handler_may_raise_at_any_time(self, write: WriteModule) -> None:
+        module = "signal.signal(signal.SIGALRM, alarm)"
+        transform = "if not HITS: HITS.append(1); signal.setitimer(signal.ITIMER_REAL, 0.01); threading.Event().wait()"
+        write("pkg.p", SCRIPT.format(module=module, init="pass", transform=transform))
+        async with running("pkg.p:f") as child:
+            await feed(child, 1)
+            assert the_failure(child).kind == "TimeoutError"
+            os.kill(child.process.pid, signal.SIGALRM)  # while nothing is called
+            await child.until(lambda: len(child.of(FrameFailed)) == 2)
+            await feed(child, 1)
+            assert len(child.frames) == 1
+
+    async def test_tasks_of_the_event_loop_continue_during_a_call(self, write: WriteModule) -> None:
+        write("pkg.p", HEAD + TASKS)
+        async with running("pkg.p:f") as child:
+            await feed(child, 3)
+            assert not child.of(FrameFailed)
+            assert len(child.frames) == 3

@@ -109,7 +109,7 @@ class DecoratedPipeline(TransformPipeline):
 
     async def initialize(self, **params: Any) -> None:
         self._params = self._parse(params)
-        self._open_target()
+        await self._open_target()
         await self._call_hook("on_ready", params)
 
     async def update_params(self, **params: Any) -> asyncio.Task[None] | None:

@@ -76,7 +76,9 @@ class Pipeline(ABC):
         """Wait for the next output and return it.
 
         Its tensor has the shape (1, H, W, 3) (or (H, W, 3)), any float type and device; values are
-        clamped to [0, 1].
+        clamped to [0, 1]. Its memory may be written again as soon as this or `put_video_frame` is called the next time
+        (static buffers, ``out=``, CUDA graphs): the runner has copied it by then. Before it calls `put_video_frame`,
+        it takes all outputs that this returns without waiting for a thread or a timer.
         """
 
     @abstractmethod

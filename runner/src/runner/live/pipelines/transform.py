@@ -5,9 +5,10 @@
             return 1 - frame * params.strength
 
 or just the function. `frame` is float32 (1, H, W, 3), RGB in [0, 1]; so is what comes back, where
-(H, W, 3) is taken too, (N, H, W, 3) makes N outputs, and None makes none. Synchronous code runs in
-one worker thread of its own, off the event loop, in ``torch.inference_mode``; ``async def`` runs on
-the loop.
+(H, W, 3) is taken too, (N, H, W, 3) makes N outputs, and None makes none. The memory of outputs may be
+written again in the next call. Synchronous code runs on the thread, and with the context variables, with
+which its module was imported, off the event loop, in ``torch.inference_mode``; ``async def`` runs on the
+loop.
 
 The params class is what the parameter `params` is annotated with; leave the parameter out if there
 are none. A class may have, all optional and sync or async:
@@ -25,7 +26,7 @@ import asyncio
 import inspect
 import typing
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ from ...errors import NotAPipelineError
 from ..trickle.frame import VideoFrame, VideoOutput
 from .interface import BaseParams, Pipeline
 from .loader import parse_params
-from .worker_call import call_in_worker
+from .worker_call import call_in_worker, script_thread
 
 if TYPE_CHECKING:
     import torch
@@ -124,21 +125,24 @@ class TransformPipeline(Pipeline):
         self._batch_size = 1
         self._previous: int | None = None
         self._interval = 0  # between the two latest inputs, in units of their time base
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="transform")
+        self._worker: Executor
         self._serial = asyncio.Lock()
 
     async def initialize(self, **params: Any) -> None:
         self._params = self._parse(params)
-        self._open_target()
+        await self._open_target()
         self._batch_size = int(getattr(self._instance, "batch_size", 1))
         await self._hook("on_ready", self._params)
 
-    def _open_target(self) -> None:
-        if inspect.isclass(self.target):
-            self._instance = self.target()
-            self._transform = self._instance.transform
-        else:
+    async def _open_target(self) -> None:
+        self._worker = script_thread()
+        if not inspect.isclass(self.target):
             self._transform = self.target
+            return
+        # A class without coroutines may use `asyncio.run`; one with them may start tasks.
+        has_coroutines = any(map(inspect.iscoroutinefunction, map(self.target.__dict__.get, dir(self.target))))
+        self._instance = self.target() if has_coroutines else await self._in_worker(self.target)
+        self._transform = self._instance.transform
 
     async def put_video_frame(self, frame: VideoFrame, request_id: str) -> None:
         if self._previous is None:

@@ -5,11 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
 T = TypeVar("T")
+
+
+def script_thread() -> Executor:
+    """Return the executor of synchronous user code.
+
+    In a pipeline process, that of its event loop: the thread on which modules are imported and pipelines made, because
+    much of what these set (numerical modes, default devices, connections) holds for one thread. Elsewhere a new thread.
+    """
+    thread = getattr(asyncio.get_running_loop(), "script_thread", None)
+    return thread if isinstance(thread, Executor) else ThreadPoolExecutor(1, thread_name_prefix="transform")
 
 
 async def call_in_worker(worker: Executor, call: Callable[[], T]) -> T:

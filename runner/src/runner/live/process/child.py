@@ -8,6 +8,7 @@ kernel kills the process with its parent, and everywhere the thread sees the soc
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextvars
 import functools
 import logging
@@ -22,8 +23,9 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from ...errors import ParamsError, RunnerError
 from ...time_limit import time_limit
@@ -34,7 +36,8 @@ from .child_log import LogSender, send_logs
 from .child_rings import OUTPUT_SLOTS as OUTPUT_SLOTS
 from .child_rings import InputRings, OutputRing
 from .descendants import label_this_process
-from .event_loop import PipelineEventLoop
+from .event_loop import MainThread, PipelineEventLoop
+from .fork_signals import ForkSignals
 from .forking import serve_template
 from .messages import (
     Boot,
@@ -79,10 +82,10 @@ if TYPE_CHECKING:
 
 HEARTBEAT_S = 0.5
 STOP_GRACE_S = 2.5  # for the pipeline's own stop(); the host's SIGKILL comes at 3 s
+EXIT_FUNCTIONS_S = 0.4
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _REMEMBERED_INPUTS = 256
 _AFTER_FAILURE_S = 0.02  # what fails at once must not spin
-# Turns of the event loop in which a task that waits for a queue, or for a task that does, has taken what is there.
-_TURNS = 3
 _MOST_OUTPUTS = 64  # of one input; a pipeline that always has another one must get its next input all the same
 
 
@@ -101,19 +104,9 @@ def main(boot: Boot) -> None:
     sender = send_logs(channel, boot.verbose)
     child = PipelineChild(channel)
     threading.Thread(target=_beat, args=(channel, child, sender), name="heartbeat", daemon=True).start()
-    _run_event_loop(child, channel, sender)
-
-
-def _run_event_loop(child: PipelineChild, channel: ChildChannel, sender: LogSender) -> None:
-    loop = PipelineEventLoop()
-    asyncio.set_event_loop(loop)
-    serving = loop.create_task(_serve(child, channel, sender))
-    while not serving.done():
-        try:
-            loop.run_until_complete(serving)
-        except (SystemExit, KeyboardInterrupt) as error:
-            # Of a task or callback that user code started; only these two stop a loop. It is resumed.
-            channel.send(FrameFailed(report_exception(error, "process")))
+    thread = MainThread(lambda error: channel.send(FrameFailed(report_exception(error, "process"))))
+    _serving = thread.loop.create_task(_serve(child, channel, sender))  # the loop has only a weak reference
+    thread.run()
 
 
 async def _serve(child: PipelineChild, channel: ChildChannel, sender: LogSender) -> None:
@@ -128,6 +121,7 @@ async def _serve(child: PipelineChild, channel: ChildChannel, sender: LogSender)
     except BaseException as error:
         channel.send(FrameFailed(report_exception(error, "process")))
     await _cancel_other_tasks()
+    await _run_exit_functions()
     # Not sys.exit: Python's and torch's own shutdown takes 0.4 s and frees nothing that the kernel does not.
     sender.flush()
     _flush_output()
@@ -140,6 +134,14 @@ async def _cancel_other_tasks() -> None:
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
+
+
+async def _run_exit_functions() -> None:
+    """Call what user code has registered with `atexit`, for a limited time: the main thread may be busy."""
+    from ..pipelines.worker_call import call_in_worker, script_thread
+
+    calling = asyncio.ensure_future(call_in_worker(script_thread(), atexit._run_exitfuncs))
+    await asyncio.wait([calling], timeout=EXIT_FUNCTIONS_S)
 
 
 def _settle_in(boot: Boot) -> None:
@@ -162,16 +164,17 @@ def _die_with(parent_pid: int) -> None:
 
 def _redirect_output(boot: Boot) -> None:
     """stdout and stderr of this process, C libraries included, go to the host line by line."""
-    # As Python has it for stderr, whatever the locale: a file name that is not UTF-8 can be printed. First, and once,
-    # because it asks for the position in what may have been a file until now.
-    if sys.stdout.errors != "backslashreplace":
-        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     for connection, descriptor in ((boot.stdout, 1), (boot.stderr, 2)):
         os.dup2(connection.fileno(), descriptor)
         connection.close()
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    # As Python has it for stderr, whatever the locale: a file name that is not UTF-8 can be printed. New ones, because
+    # those of before may take the pipes for the files that were there, and seek in them when they are reconfigured.
+    sys.stdout, sys.stderr = _output_stream(1), _output_stream(2)
     register_faulthandler()
+
+
+def _output_stream(descriptor: int) -> TextIO:
+    return os.fdopen(descriptor, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
 def _flush_output() -> None:
@@ -236,8 +239,9 @@ class PipelineChild:
         """Serve until the host says stop; the exit code."""
         loop = asyncio.get_running_loop()
         loop.add_reader(self._channel.fileno(), self._receive)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _STOP_SIGNALS:
             loop.add_signal_handler(number, self._stopping.set)
+        ForkSignals(_STOP_SIGNALS)
         turning = asyncio.create_task(self._keep(self._turn))
         load = await self._first_load()
         if load is None or not await self._load_pipeline(load):
@@ -337,6 +341,7 @@ class PipelineChild:
                 parse_params,
             )
             from ..pipelines.spec import PipelineSpec
+            from ..pipelines.worker_call import call_in_worker, script_thread
 
             use_folder(load.folder)
             put_project_first()
@@ -344,9 +349,10 @@ class PipelineChild:
             self._code = _user_code(load)
             spec = PipelineSpec.model_validate_json(load.spec)
             tracing.enter_context(self._code.tracing_load() if load.patchable else nullcontext())
-            params_class = load_params_class(spec)
+            thread = script_thread()
+            params_class = await call_in_worker(thread, partial(load_params_class, spec))
             phase = "import"
-            pipeline_class = load_pipeline_class(spec.pipeline_cls)
+            pipeline_class = await call_in_worker(thread, partial(load_pipeline_class, spec.pipeline_cls))
             if spec.params_cls is None:
                 params_class = getattr(pipeline_class, "params_class", None) or params_class
             phase = "params"
@@ -472,16 +478,17 @@ class PipelineChild:
     async def _outputs_left(self) -> None:
         """Wait until all outputs so far have been copied: a pipeline may write the next ones to the same memory.
 
-        Nothing is copied for this. Mostly it takes no time: an output has left before the next input arrives.
+        Nothing is copied for this. Mostly it takes no time: an output has left before the next input arrives. Those in
+        a queue of the pipeline have been returned when its coroutines have nothing more to do.
         """
+        loop = cast("PipelineEventLoop", asyncio.get_running_loop())
         seen = -1
         for _ in range(_MOST_OUTPUTS):
             if seen == self._outputs_seen:
                 return
             seen = self._outputs_seen
             await self._waits_for_output.wait()
-            for _turn in range(_TURNS):
-                await asyncio.sleep(0)
+            await loop.settle()
 
     async def _put_again(self, message: FrameSent) -> None:
         """The frame at which new code was taken back: the code before it can do it."""

@@ -83,7 +83,7 @@ class FrameConverter:
         if self._scratch.shape[1] != width:
             self._scratch = np.empty((_ROWS_AT_ONCE, width, 3), np.float32)
         # NaN has no place in a picture: it becomes 0 like everything below.
-        with np.errstate(invalid="ignore"):
+        with np.errstate(all="ignore"):  # whatever the pipeline has set
             for top in range(0, height, _ROWS_AT_ONCE):
                 rows = picture[top : top + _ROWS_AT_ONCE]
                 scaled = self._scratch[: len(rows)]
