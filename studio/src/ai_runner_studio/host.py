@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,7 @@ class Host:
             process = await HostProcess.start(
                 _command(python, settings, folder.path),
                 cwd=settings.project,
+                env={**os.environ, "PWD": str(settings.project)},  # its name: a link stays one
                 on_line=on_line,
                 clean=folder.remove,
                 meanwhile=prepare,

@@ -88,7 +88,12 @@ def gather(flags: Mapping[str, Any], environ: Mapping[str, str], cwd: Path) -> G
     start = cwd / start
     if not start.is_dir():
         raise SettingsError(f"--project {start} is not a folder", "name the folder that the pipeline is imported from")
-    return Given(named, environment, find_settings_file(start.resolve()), cwd)
+    return Given(named, environment, find_settings_file(_absolute(start)), cwd)
+
+
+def _absolute(folder: Path) -> Path:
+    """Return its path, with the links on it: they may lead elsewhere later."""
+    return folder.resolve() if ".." in folder.parts else Path(os.path.abspath(folder))
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -173,7 +178,7 @@ def _common(given: Given) -> dict[str, Any]:
         "params": _params(given),
         "typed_params": dict(_typed_params(given)),
         "input": _input(given),
-        "project": given.project.resolve(),
+        "project": _absolute(given.project),
         "python": str(python) if python else None,
         "python_configured": str(configured) if configured and not python else None,
         "load_timeout_s": float(_checked(given, "load-timeout", LOAD_TIMEOUT_S)),

@@ -67,6 +67,43 @@ class TestLinks:
             assert await reader.next() == {link}
             assert not reader.watcher.polling
 
+    @pytest.mark.parametrize("linked", ["project", "project/package", "project/package/effect.py", "inner"])
+    async def test_a_link_anywhere_on_the_path_may_lead_elsewhere_and_back(self, tmp_path: Path, linked: str) -> None:
+        for release in ("one", "two"):
+            (tmp_path / release / "package").mkdir(parents=True)
+            (tmp_path / release / "package" / "effect.py").write_text(f"a = '{release}'\n")
+        parts = {"project": "", "project/package": "package", "project/package/effect.py": "package/effect.py"}
+        link = tmp_path / linked
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(tmp_path / "one" / parts.get(linked, ""))
+        if linked == "inner":
+            (tmp_path / "project").symlink_to("inner")
+        file = tmp_path / "project" / "package" / "effect.py"
+        watcher = Watcher(tmp_path / "project")
+        watcher.watch_files([file])
+        async with reading(watcher) as reader:
+            for release in ("two", "one", "two"):
+                fresh = tmp_path / "fresh"
+                fresh.symlink_to(tmp_path / release / parts.get(linked, ""))
+                fresh.rename(link)
+                assert await reader.next() == {file}
+            (tmp_path / "two" / "package" / "effect.py").write_text("a = 3\n")
+            assert await reader.next() == {file}
+            assert not reader.watcher.polling
+
+    async def test_a_link_to_the_same_content_is_no_change_but_is_followed(self, effect: Path, tmp_path: Path) -> None:
+        other = tmp_path / "other.py"
+        other.write_text(effect.read_text())
+        link = tmp_path / "links" / "effect.py"
+        link.parent.mkdir()
+        link.symlink_to(effect)
+        async with reading(watch(link)) as reader:
+            (tmp_path / "fresh").symlink_to(other)
+            (tmp_path / "fresh").rename(link)
+            assert await reader.is_silent()
+            other.write_text("b = 2\n")
+            assert await reader.next() == {link}
+
     async def test_new_files_below_a_linked_project_are_reported(self, tmp_path: Path) -> None:
         (tmp_path / "real").mkdir()
         project = tmp_path / "project"
@@ -74,6 +111,42 @@ class TestLinks:
         async with reading(Watcher(project, ["*.json"])) as reader:
             (tmp_path / "real" / "new.json").write_text("{}")
             assert await reader.next() == {project / "new.json"}
+
+
+class TestShadows:
+    @pytest.mark.parametrize("content", ["", "a = 2\n"])
+    async def test_a_package_that_takes_the_place_of_a_module_is_reported(
+        self, effect: Path, content: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(watch_module, "SETTLE_S", 0.01)  # an empty file may be about to be written
+        async with reading(watch(effect)) as reader:
+            assert reader.watcher.watching == 1
+            package = effect.parent / "effect" / "__init__.py"
+            package.parent.mkdir()
+            package.write_text(content)
+            assert await reader.next() == {package}
+
+    async def test_a_module_of_the_project_that_is_found_before_one_elsewhere_is_reported(
+        self, effect: Path, tmp_path: Path
+    ) -> None:
+        helper = tmp_path / "library" / "helper.py"
+        helper.parent.mkdir()
+        helper.write_text("a = 1\n")
+        async with reading(watch(effect, helper)) as reader:
+            (effect.parent / "other.py").write_text("a = 1\n")
+            assert await reader.is_silent()
+            (effect.parent / "helper.py").write_text("a = 2\n")
+            assert await reader.next() == {effect.parent / "helper.py"}
+
+    async def test_a_folder_of_modules_that_becomes_a_package_is_reported(self, tmp_path: Path) -> None:
+        file = tmp_path / "project" / "parts" / "effect.py"
+        file.parent.mkdir(parents=True)
+        file.write_text("a = 1\n")
+        watcher = Watcher(tmp_path / "project")
+        watcher.watch_files([file])
+        async with reading(watcher) as reader:
+            (file.parent / "__init__.py").write_text("a = 2\n")
+            assert await reader.next() == {file.parent / "__init__.py"}
 
 
 class TestImportedElsewhere:
@@ -97,10 +170,10 @@ class TestImportedElsewhere:
             tmp_path / "site",
         )
         files = [Path(file) for file in json.loads(printed)]
-        module = library / "spaced" / "deep" / "module.py"
-        assert set(files) == {library / "plain.py", module}
+        module = tmp_path / "linked" / "spaced" / "deep" / "module.py"
+        assert set(files) == {tmp_path / "linked" / "plain.py", module}
         async with reading(watch(effect, *files)) as reader:
-            module.write_text("a = 2\n")
+            (library / "spaced" / "deep" / "module.py").write_text("a = 2\n")
             assert await reader.next() == {module}
 
 

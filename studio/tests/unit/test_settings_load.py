@@ -36,6 +36,17 @@ def headless(project: Path, environ: dict[str, str] | None = None, **flags: Any)
     return run_settings(gather(PIPELINE | {"input": "clip.mp4"} | named, environ or {}, project))
 
 
+def test_links_on_the_projects_path_are_kept(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "current").symlink_to(project)
+    write(project, "theme = 'light'")
+    (project / "inside").mkdir()
+    named = {
+        folder: gather({**PIPELINE, "project": folder}, {}, tmp_path) for folder in ("current", "current/inside/..")
+    }
+    assert [studio_settings(given).project for given in named.values()] == [tmp_path / "current", project]
+    assert studio(tmp_path / "current").project == tmp_path / "current"
+
+
 class TestWhoWins:
     def test_flag_over_environment_over_file(self, project: Path) -> None:
         write(project, "preview-fps = 5\ntheme = 'file'\ninput = 'pattern'")

@@ -20,8 +20,8 @@ from ..errors import ProcessError
 from ..time_limit import time_limit
 from .process.descendants import LABEL_ENV, kill_run, new_run
 from .process.exit import describe_exit
-from .process.project import SAFE_PATH
 from .process.resources import FOLDER_PREFIX
+from .project_folder import SAFE_PATH
 from .run_folder import remove_run_folders
 
 if TYPE_CHECKING:

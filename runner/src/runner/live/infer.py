@@ -37,9 +37,9 @@ SHUTDOWN_LIMIT_S = 4.5  # an orderly end takes less; after that the process ends
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the host; the exit code: 0 ended in order, 2 wrong use."""
-    from .process.project import put_project_last
+    from .project_folder import name_project
 
-    put_project_last()
+    name_project()
     from ..errors import RunnerError
     from .log import configure
 

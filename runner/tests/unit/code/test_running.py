@@ -27,6 +27,15 @@ def refusal(live: Live, pipeline: object = None) -> str:
     return caught.value.reason
 
 
+def test_a_link_that_leads_to_another_file_is_refused(live: Live) -> None:
+    live.load_pipeline("def f(): return 1\n", entry="f")
+    file = live.folder / "effects.py"
+    (live.folder / "elsewhere.txt").write_text("def f(): return 2\n")
+    file.unlink()
+    file.symlink_to("elsewhere.txt")
+    assert "another file now" in refusal(live)
+
+
 # ---- what is being executed ----------------------------------------------------------------------
 
 

@@ -29,10 +29,12 @@ def command(ctx: typer.Context, flags: StudioFlags) -> None:
     import os
     from pathlib import Path
 
+    from runner.live.project_folder import named_folder
+
     from ..settings_load import gather, studio_settings
     from .signals import run_until_signal
 
-    settings = studio_settings(gather(flags.given(), os.environ, Path.cwd()))
+    settings = studio_settings(gather(flags.given(), os.environ, Path(named_folder())))
     check_terminal()
     code = run_until_signal(show(settings))
     if code:

@@ -30,7 +30,7 @@ class DataFiles:
 
     def look(self) -> dict[str, FileContent]:
         """What they hold now, by absolute path; those above 8 MiB are left out. Reads the disk, in any thread."""
-        paths = {os.path.realpath(path) for pattern in self._patterns for path in pattern.find().files}
+        paths = {os.path.abspath(path) for pattern in self._patterns for path in pattern.find().files}
         before, seen = self._seen, {}
         for path in sorted(paths):
             found = _look_at(path, before.get(path))

@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .links import put_in_place_at
+
 # Larger files (weights beside the code) are told apart by size and time alone: reading them would hold up a reload.
 LARGEST_HASHED_BYTES = 8 * 1024 * 1024
 
@@ -18,12 +20,12 @@ class Fingerprint:
     """One file at one moment.
 
     Attributes:
-        stamp: size, modification time in ns and inode; equal stamps are taken for equal content.
+        stamp: size, modification time in ns, inode and device; equal stamps are taken for equal content.
         digest: of the content; of the stamp for files above `LARGEST_HASHED_BYTES`.
         empty: no content: an editor may be between truncating and writing.
     """
 
-    stamp: tuple[int, int, int]
+    stamp: tuple[int, int, int, int]
     digest: bytes
     empty: bool = False
 
@@ -51,7 +53,7 @@ def take(path: Path, known: Fingerprint | None = None, look_inside: bool = False
     """
     try:
         status = os.stat(path)
-        stamp = (status.st_size, status.st_mtime_ns, status.st_ino)
+        stamp = (status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev)
         if known and known.stamp == stamp and not look_inside:
             return known
         if status.st_size > LARGEST_HASHED_BYTES:
@@ -67,9 +69,10 @@ class Fingerprints:
 
     def __init__(self) -> None:
         self._known: dict[Path, Fingerprint | None] = {}
+        self._expected: set[Path] = set()
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._known.keys() - self._expected)
 
     def __contains__(self, path: Path) -> bool:
         return path in self._known
@@ -78,12 +81,15 @@ class Fingerprints:
         """The watched files."""
         return list(self._known)
 
-    def set_paths(self, paths: Iterable[Path], newer_than: float | None = None) -> None:
+    def set_paths(
+        self, paths: Iterable[Path], newer_than: float | None = None, expected: Collection[Path] = ()
+    ) -> None:
         """Watch exactly these files. What is known of those already watched stays.
 
         Args:
-            newer_than: seconds since the epoch; a file that is new here and was written after that counts
-                as changed at the next `look`.
+            newer_than: seconds since the epoch; a file that is new here and was written (or a link to it made) after
+                that counts as changed at the next `look`.
+            expected: files that do not exist. One that does some day counts as changed, although it is empty.
         """
         now_s = time.time()
         known: dict[Path, Fingerprint | None] = {}
@@ -93,10 +99,18 @@ class Fingerprints:
                 continue
             found = take(path)
             # A time in the future (a clock that is off) would make the file newer than every load.
-            if found and newer_than is not None and newer_than < found.stamp[1] / 1e9 <= now_s:
+            if found and newer_than is not None and newer_than < put_in_place_at(path) <= now_s:
                 found = None
             known[path] = found
+        self._expected = {path for path in expected if path not in known and self._may_come(path, newer_than)}
+        known.update((path, self._known.get(path)) for path in self._expected)
         self._known = known
+
+    def _may_come(self, path: Path, newer_than: float | None) -> bool:
+        """Whether it was expected already, does not exist, or has come since."""
+        if path in self._known or not path.exists():
+            return True
+        return newer_than is not None and put_in_place_at(path) > newer_than
 
     def add_missing(self, paths: Iterable[Path]) -> None:
         """Watch these files too; a new one counts as changed at the next `look`."""
@@ -117,7 +131,7 @@ class Fingerprints:
             known = self._known[path]
             now = take(path, known, look_inside=path in named)
             if now is None or (now.empty and not (known and known.empty)):
-                if known and not known.empty:
+                if (known and not known.empty) or (now and path in self._expected):
                     found.hollow.add(path)
                 continue
             if known is None or now.digest != known.digest:

@@ -29,7 +29,7 @@ class Revisions:
     def __init__(self, project: Path, patterns: Sequence[str] = ()) -> None:
         """Args: project: paths are shown from there. patterns: as given by ``--watch``."""
         self._data = DataFiles(project, patterns)
-        self._project = Path(os.path.realpath(project))
+        self._project = Path(os.path.abspath(project))
         self._store: SnapshotStore | None = None
 
     def begin(self, store: Path) -> None:

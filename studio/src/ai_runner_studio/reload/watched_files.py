@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .fingerprint import Fingerprints, Look
+from .links import links_on, target_of
+from .shadows import shadows
 from .watch_pattern import MOST_FILES, MOST_FOLDERS, WatchPattern
 
 
@@ -23,6 +25,7 @@ class WatchedFiles:
 
     def __init__(self, project: Path, patterns: Sequence[str] = ()) -> None:
         """`patterns`: as given by ``--watch``."""
+        self._project = project
         self._patterns = [WatchPattern.parse(text, project) for text in patterns]
         self._python = WatchPattern(project, "**/*.py")
         self._imported: set[Path] = set()
@@ -31,6 +34,7 @@ class WatchedFiles:
         self._fingerprints = Fingerprints()
         self._named: dict[str, set[Path]] = {}  # every name of a watched file -> the file
         self._above: set[str] = set()
+        self._links: dict[Path, str] = {}  # on the paths of all of them -> where each leads
         self._pattern_folders: set[Path] = set()
         self._bases: list[WatchPattern] = []  # the patterns in force, under every name of their base
         self.folders: frozenset[Path] = frozenset()
@@ -69,7 +73,8 @@ class WatchedFiles:
         # A new file is one that no one has seen before, whatever its time.
         before = self._fingerprints
         new = {file for file in found if self._older is not None and file not in before and self._is_new(file)}
-        self._fingerprints.set_paths(self._imported | (found - new), newer_than)
+        expected = {path for file in self._imported for path in shadows(file, self._project)}
+        self._fingerprints.set_paths(self._imported | (found - new), newer_than, expected)
         self._fingerprints.add_missing(new)
         self._index()
 
@@ -90,7 +95,9 @@ class WatchedFiles:
                 found = self._fingerprints.look(named=named)
             else:
                 found = self._fingerprints.look(named, named)
-        if any(file not in self._named.get(os.path.realpath(file), ()) for file in found.changed):
+        if any(target_of(link) != target for link, target in self._links.items()) or any(
+            file not in self._named.get(os.path.realpath(file), ()) for file in found.changed
+        ):
             self._index()  # a link leads elsewhere now
         return found
 
@@ -141,14 +148,19 @@ class WatchedFiles:
         return self._older is not None and file not in self._older
 
     def _index(self) -> None:
-        """Names and folders of each file, and of what it links to."""
+        """Names and folders of each file, of what it links to, and of the links on the way."""
         self._named.clear()
+        self._links.clear()
         folders = set(self._pattern_folders)
         for path in self._fingerprints.paths():
-            real = Path(os.path.realpath(path))
-            for name in (path, real):
+            links = tuple(links_on(path))
+            self._links.update((link, target_of(link)) for link in links)
+            for name in (path, Path(os.path.realpath(path)), *links):
                 self._named.setdefault(str(name), set()).add(path)
                 folders.add(name.parent)
+        leading = {link for pattern in self._active() for link in links_on(pattern.base)}
+        self._links.update((link, target_of(link)) for link in leading)
+        folders.update(link.parent for link in leading)
         self.folders = frozenset(folders)
         self._bases = [
             WatchPattern(base, pattern.glob)
@@ -156,6 +168,7 @@ class WatchedFiles:
             for base in {pattern.base, Path(os.path.realpath(pattern.base))}
         ]
         self._above = {str(above) for folder in folders for above in (folder, *folder.parents)}
+        self._above.update(map(str, leading))
 
 
 def _made_at(file: Path) -> float:

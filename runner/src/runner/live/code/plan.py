@@ -266,7 +266,7 @@ def _check_files(sources: Sources, files: Collection[str]) -> None:
         raise PatchRefused(f"module {module} changed, and does not run from its source", path)
     modules = sources.modules()
     for file in files:
-        path = os.path.realpath(file)
+        path = os.path.abspath(file)
         count = sum(item.path == path for item in modules)
         if count != 1 and file.endswith(".py"):
             name = os.path.basename(file)
@@ -286,6 +286,9 @@ def _read(old: Executed) -> bytes | None:
         raise PatchRefused(f"{name} cannot be read: {error.strerror}", old.path) from error
     if content == old.content:
         return None
+    if old.place and os.path.realpath(old.path) != old.place:
+        # Relative paths and data next to it are still those of the old place.
+        raise PatchRefused(f"{name} is another file now: a link on its path has changed", old.path)
     if old.loader:
         raise PatchRefused(f"{name} was loaded by {old.loader}, so that other code of it may run", old.path)
     return content

@@ -30,7 +30,7 @@ class SourceFile:
 
     Attributes:
         module: the name that it was imported by.
-        path: real and absolute.
+        path: absolute, as it was found: links are not resolved.
         digest: of its content, as the store names it.
         search: a package's ``__path__``; None if it is no package.
     """
@@ -46,7 +46,8 @@ class Executed:
     """What one module was executed from.
 
     Attributes:
-        path: real and absolute; `filename` is the same file as its code objects name it.
+        path: absolute, as it was found; `filename` is the same file as its code objects name it.
+        place: where links led at that time.
         content: the bytes that were compiled.
         codes: the code objects of its functions and of its classes' methods. Nothing else refers to them but function
             objects and calls under way, so that counting references finds those.
@@ -64,6 +65,7 @@ class Executed:
     ran: frozenset[CodeKey] | None = None
     importing: frozenset[str] = frozenset()
     loader: str = ""
+    place: str = ""
 
     @property
     def text(self) -> str:
@@ -127,7 +129,7 @@ class Sources:
             if not is_user_file(filename):
                 return original(loader, fullname)  # type: ignore[no-any-return]
             content = loader.get_data(filename)
-            path = os.path.realpath(filename)
+            path = os.path.abspath(filename)
             _show((filename, path), content)  # before it is compiled: the report of a SyntaxError shows it
             code: CodeType = loader.source_to_code(content, filename)
             if _is_executed(sys._getframe(1)):
@@ -137,7 +139,9 @@ class Sources:
                     hook = "importlib.reload()"
                 importing = frozenset(name for name in self._executed if _is_importing(name))
                 codes = codes_of(code)
-                self._executed[fullname] = Executed(fullname, path, filename, content, codes, None, importing, hook)
+                self._executed[fullname] = Executed(
+                    fullname, path, filename, content, codes, None, importing, hook, os.path.realpath(path)
+                )
             return code
 
         return get_code
@@ -171,7 +175,7 @@ class Sources:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """Their files: real and absolute, sorted."""
+        """Their files, sorted."""
         return tuple(dict.fromkeys(item.path for item in self.modules()))
 
     def text(self, path: str) -> str:
@@ -181,7 +185,7 @@ class Sources:
             KeyError: no module of this process was executed from it.
         """
         for item in self.modules():
-            if item.path == os.path.realpath(path):
+            if item.path == os.path.abspath(path):
                 return item.text
         raise KeyError(path)
 
@@ -312,4 +316,4 @@ def _others(executed: dict[str, Executed]) -> Iterator[tuple[str, tuple[str, tup
             stat = os.stat(file)
         except OSError:  # some packages name files that do not exist
             continue
-        yield os.path.realpath(file), (name, (stat.st_size, stat.st_mtime_ns))
+        yield os.path.abspath(file), (name, (stat.st_size, stat.st_mtime_ns))

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 from ...errors import ParamsError, RunnerError
 from ...time_limit import time_limit
 from ..plain_json import plain, plain_text
+from ..project_folder import enter_project, put_project_first
 from ..report import ErrorReport, Phase, report_exception
 from .channel import ChildChannel
 from .child_log import LogSender, send_logs
@@ -68,7 +69,6 @@ from .messages import (
     Warmed,
 )
 from .patches import Patches, output_report
-from .project import put_project_first
 from .resources import use_folder
 from .sources import failed_sources, imported_sources, runtime_modules
 from .stacks import StackPrinter, register_faulthandler
@@ -344,6 +344,7 @@ class PipelineChild:
             from ..pipelines.worker_call import call_in_worker, script_thread
 
             use_folder(load.folder)
+            enter_project()
             put_project_first()
             self._channel.send(StepEntered("import"))
             self._code = _user_code(load)

@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Protocol
 
+from ..project_folder import enter_project
 from . import child
 from .descendants import join_run
 from .messages import Boot
@@ -82,6 +83,7 @@ def spawn(name: str, *, verbose: bool, template: bool = False) -> tuple[ChildHan
     """
     wires, boot = open_wires(verbose=verbose, template=template)
     process = multiprocessing.get_context("spawn").Process(target=child.main, args=(boot,), name=name)
+    enter_project()  # the process starts in this one's folder, which may be gone
     try:
         process.start()
     except BaseException:

@@ -11,13 +11,13 @@ from ..report import is_user_file, traceback_files
 
 
 def imported_sources() -> tuple[str, ...]:
-    """Real, absolute paths of the user's modules in this process, sorted.
+    """Absolute paths of the user's modules in this process, sorted, as they were found: links are not resolved.
 
     The user's: not the standard library, not site-packages, not this runtime. Editable installs lie
     outside site-packages and so are the user's.
     """
     modules = list(sys.modules.values())
-    return tuple(sorted({os.path.realpath(module.__file__ or "") for module in modules if is_users_module(module)}))
+    return tuple(sorted({os.path.abspath(module.__file__ or "") for module in modules if is_users_module(module)}))
 
 
 def is_users_module(module: object) -> bool:
@@ -46,16 +46,16 @@ def failed_sources(spec_json: str, error: BaseException) -> tuple[str, ...]:
     A module that failed to import is no longer in `sys.modules`: it is found through the traceback,
     the syntax error, and the import paths themselves.
     """
-    files = {os.path.realpath(file) for file in traceback_files(error.__traceback__)}
+    files = {os.path.abspath(file) for file in traceback_files(error.__traceback__)}
     if isinstance(error, SyntaxError) and error.filename and os.path.exists(error.filename):
-        files.add(os.path.realpath(error.filename))
+        files.add(os.path.abspath(error.filename))
     for path in _module_names(spec_json):
         try:
             spec = importlib.util.find_spec(path)
         except Exception:  # finding a module imports its parents, which may be what is broken
             continue
         if spec is not None and spec.origin and is_user_file(spec.origin):
-            files.add(os.path.realpath(spec.origin))
+            files.add(os.path.abspath(spec.origin))
     return tuple(sorted(files.union(imported_sources())))
 
 

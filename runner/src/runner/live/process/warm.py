@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from types import ModuleType
 
+from ..project_folder import put_project_first
 from ..report import is_user_file
-from .project import put_project_first
 
 NICE = 10  # of imports ahead of time: frames go first
 _SIZE = 512
