@@ -7,9 +7,13 @@ import sys
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    import signal
+
     from .standard_streams import open_closed_streams
 
     open_closed_streams()
+    # Until a command takes Ctrl-C over, there is nothing to clean up, and Python's own way is a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(run(sys.argv[1:]))
 
 

@@ -130,6 +130,10 @@ class Host:
 
     # ---- the end ---------------------------------------------------------------------------
 
+    def kill(self) -> None:
+        """End the host and all that it has started at once. From any thread."""
+        self._process.kill_all()
+
     async def close(self) -> None:
         """End host and pipeline process; never hangs. Safe to call twice."""
         await self._process.close()

@@ -150,6 +150,11 @@ class Session:
         self.output_tap.close()
         self._ended.set()
 
+    def kill(self) -> None:
+        """End the host and all that it has started at once. From any thread; `close` still cleans up."""
+        if self._host is not None:
+            self._host.kill()
+
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)

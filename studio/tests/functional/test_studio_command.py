@@ -41,6 +41,8 @@ def test_a_key_ends_it(studio: OnTerminal, key: bytes, code: int) -> None:
     assert studio.read_until(b"ONLINE"), studio.written[-2000:]
     processes = children(studio.process.pid)
     os.write(studio.terminal, key)
+    assert studio.read_until(NORMAL_SCREEN)
+    os.kill(studio.process.pid, signal.SIGCONT)  # as a terminal does when it hangs up
     assert studio.wait() == code
     assert studio.written.rfind(NORMAL_SCREEN) > studio.written.rfind(ALTERNATE_SCREEN)
     assert gone(processes)

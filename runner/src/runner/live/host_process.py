@@ -165,6 +165,11 @@ class HostProcess:
             if not self.exited.is_set():
                 self._process.kill()
 
+    def kill_all(self) -> None:
+        """End the host and all that it has started by force, without waiting for anything. From any thread."""
+        self.kill()
+        self._sweep()
+
     async def _answering(self) -> None:
         waits = [asyncio.create_task(event.wait()) for event in (self._listening, self.exited)]
         try:

@@ -7,13 +7,17 @@ import signal
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from ..ending import Ending
 from ..interruption import ENDING_SIGNALS, Interrupted
 
 T = TypeVar("T")
 
 
-def run_until_signal(main: Coroutine[Any, Any, T]) -> T:
+def run_until_signal(main: Coroutine[Any, Any, T], ending: Ending | None = None) -> T:
     """Run `main`; the first Ctrl-C, SIGTERM or SIGHUP cancels it, a second one is not held back any more.
+
+    Args:
+        ending: of this process. Once it has begun, a signal does not cancel `main`, which cleans up, but hurries it.
 
     Raises:
         Interrupted: a signal ended it; `main` has cleaned up.
@@ -27,8 +31,14 @@ def run_until_signal(main: Coroutine[Any, Any, T]) -> T:
         assert task is not None
 
         def stop(number: int) -> None:
+            if ending is not None and ending.begun:
+                ending.hurry()
+                return
             received.append(number)
-            loop.remove_signal_handler(number)
+            if ending is not None:
+                ending.begin(128 + number)
+            else:
+                loop.remove_signal_handler(number)
             task.cancel()
 
         # Handlers on the loop exist on Unix alone; elsewhere Ctrl-C is asyncio.run's own matter.

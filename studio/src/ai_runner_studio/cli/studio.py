@@ -10,6 +10,7 @@ import typer
 from .flags import StudioFlags, with_flags
 
 if TYPE_CHECKING:
+    from ..ending import Ending
     from ..session import Session
     from ..settings import Settings
 
@@ -31,12 +32,14 @@ def command(ctx: typer.Context, flags: StudioFlags) -> None:
 
     from runner.live.project_folder import named_folder
 
+    from ..ending import Ending
     from ..settings_load import gather, studio_settings
     from .signals import run_until_signal
 
     settings = studio_settings(gather(flags.given(), os.environ, Path(named_folder())))
     check_terminal()
-    code = run_until_signal(show(settings))
+    ending = Ending()
+    code = run_until_signal(show(settings, ending), ending)
     if code:
         raise typer.Exit(code)
 
@@ -65,8 +68,11 @@ def check_terminal() -> None:
         )
 
 
-async def show(settings: Settings) -> int:
+async def show(settings: Settings, ending: Ending) -> int:
     """Start the session, then its screen, on one event loop; whatever happens, the session is closed.
+
+    Args:
+        ending: begins with the user's wish to leave, or with an error.
 
     Returns the exit code that the screen was left with.
     """
@@ -75,13 +81,15 @@ async def show(settings: Settings) -> int:
 
     terminal = probe()  # while nobody else reads the terminal's answers
     session = Session(settings)
+    ending.kills.append(session.kill)
     try:
         await _start(session)
         from ..tui.app import StudioApp
 
-        app = StudioApp(session, terminal=terminal)
+        app = StudioApp(session, terminal=terminal, on_leave=ending.begin)
         await app.run_async()
     finally:
+        ending.begin()
         await session.close()
     return app.return_code or 0
 

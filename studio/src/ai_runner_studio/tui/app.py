@@ -55,10 +55,13 @@ class StudioApp(App[None]):
         *,
         terminal: Terminal | None = None,
         clock: Callable[[], float] = time.time,
+        on_leave: Callable[[], None] = lambda: None,
     ) -> None:
+        """`on_leave`: called when the app begins to exit."""
         super().__init__(driver_class=_driver_class())
         self.session = session
         self.clock = clock
+        self._on_leave = on_leave
         self.main = MainScreen()
         self._terminal = terminal
         self.register_theme(DARK)
@@ -121,6 +124,11 @@ class StudioApp(App[None]):
 
     def action_reset_params(self) -> None:
         self.main.params.action_reset()
+
+    def exit(self, *arguments: Any, **options: Any) -> None:
+        """Begin to exit, from whatever cause."""
+        self._on_leave()
+        super().exit(*arguments, **options)
 
     async def action_quit(self) -> None:
         self.exit(return_code=1 if self.session.snapshot.phase == "ended" else 0)

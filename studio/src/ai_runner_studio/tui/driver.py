@@ -51,7 +51,22 @@ class StudioDriver(LinuxDriver):
         self, app: App[Any], *, debug: bool = False, mouse: bool = True, size: tuple[int, int] | None = None
     ) -> None:
         super().__init__(app, debug=debug, mouse=mouse, size=size)
+        self._closed = False
         self._file: Any = LastingFile(self._file, self._leave)
+
+    def start_application_mode(self) -> None:
+        """Take the terminal, unless the app is on its way out.
+
+        Textual takes it again at SIGCONT, which a terminal also sends when it hangs up. What that starts, nobody stops.
+        """
+        if not self._closed and not self._app._exit:
+            super().start_application_mode()  # type: ignore[no-untyped-call]
+
+    def close(self) -> None:
+        """Give the terminal back for good."""
+        self._closed = True
+        self.disable_input()
+        super().close()
 
     def _leave(self) -> None:
         """Called in the writer's thread."""
