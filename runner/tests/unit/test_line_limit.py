@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from runner.live.api.hub import QUEUED_EVENTS, EventHub
-from runner.live.events import LoadSuperseded, LogWritten
 from runner.live.process.line_limit import BURST_LINES, KEPT_LINES, LINES_PER_S, LineLimit
 from runner.live.process.lines import LineReader
 
@@ -54,21 +52,6 @@ def test_order_is_kept_and_the_allowance_comes_back() -> None:
     assert lines.passed[-2:] == [BURST_LINES, 2000]
     lines.limit.add(range(3000, 3000 + 2 * LINES_PER_S))
     assert lines.passed[-1] == 3000 + LINES_PER_S - 1
-
-
-async def test_a_listener_that_does_not_read_misses_lines_and_no_loads() -> None:
-    hub = EventHub()
-    listening = hub.listen(LoadSuperseded(revision=1))
-    assert (await anext(listening)).type == "LoadSuperseded"
-    hub.emit(LoadSuperseded(revision=2))
-    for number in range(2 * QUEUED_EVENTS):
-        hub.emit(LogWritten(level="INFO", source="stdout", message=str(number)))
-    hub.emit(LoadSuperseded(revision=3))
-    hub.close()
-    events = [event async for event in listening]
-    assert len(events) <= QUEUED_EVENTS + 1
-    assert [event.revision for event in events if isinstance(event, LoadSuperseded)] == [2, 3]
-    assert any(isinstance(event, LogWritten) and "dropped" in event.message for event in events)
 
 
 async def test_who_watches_gets_all_lines_also_those_that_are_dropped() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
+from itertools import count
 
 from ..events import (
     Event,
@@ -24,7 +25,8 @@ from ..events import (
     TapOpened,
 )
 
-QUEUED_EVENTS = 5000  # for one listener that does not read; then log lines and figures go
+QUEUED_LINES = 2000  # for one listener that does not read
+QUEUED_STATES = 2000
 REMEMBERED_LOGS = 500
 
 # What a latecomer must know to draw the whole picture: the latest of each kind.
@@ -43,6 +45,9 @@ _REMEMBERED = (
     MetricsTaken,
     TapOpened,
 )
+
+
+_Numbered = tuple[int, Event]
 
 
 class EventHub:
@@ -87,37 +92,68 @@ class EventHub:
             listener.close()
 
 
-def _unread(count: int) -> str:
-    return f"({count:,} log lines and metrics dropped: the events were not read in time)"
-
-
 class _Listener:
-    """Events that one listener has not read yet."""
+    """Events that one listener has not read yet, in the order in which they happened.
+
+    Each kind has a queue of its own, so that none pushes another one out. Of log lines the newest are kept, and the
+    others counted. Of figures the newest replace those before. State is complete until there is too much of it; then
+    what was told later of the same thing replaces what was told before.
+    """
 
     def __init__(self) -> None:
-        self._events: deque[Event | None] = deque()
+        self._numbers = count()
+        self._state: deque[_Numbered] = deque()
+        self._lines: deque[_Numbered] = deque()
+        self._figures: deque[_Numbered] = deque(maxlen=1)
+        self._dropped = 0  # lines, before those that are kept
+        self._closed = False
         self._there = asyncio.Event()
 
     def put(self, event: Event) -> None:
-        if len(self._events) >= QUEUED_EVENTS:
-            self._make_room()
-        self._events.append(event)
+        numbered = next(self._numbers), event
+        if isinstance(event, LogWritten):
+            if len(self._lines) >= QUEUED_LINES:
+                self._lines.popleft()
+                self._dropped += 1
+            self._lines.append(numbered)
+        elif isinstance(event, MetricsTaken):
+            self._figures.append(numbered)
+        else:
+            if len(self._state) >= QUEUED_STATES:
+                self._renew_state()
+            self._state.append(numbered)
         self._there.set()
 
-    def _make_room(self) -> None:
-        """Drop lines and figures, of which there are always more; a load is reported only once."""
-        kept = [event for event in self._events if not isinstance(event, (LogWritten, MetricsTaken))]
-        dropped = len(self._events) - len(kept)
-        self._events = deque(kept[-QUEUED_EVENTS // 2 :])
-        if dropped:
-            self._events.append(LogWritten(level="WARNING", source="host", message=_unread(dropped)))
+    def _renew_state(self) -> None:
+        newest = {_subject(event): (number, event) for number, event in self._state}
+        self._state = deque(sorted(newest.values(), key=_number_of)[-QUEUED_STATES // 2 :])
 
     def close(self) -> None:
-        self._events.append(None)
+        self._closed = True
         self._there.set()
 
     async def get(self) -> Event | None:
-        while not self._events:
+        """The next one; None after the last."""
+        while not (waiting := [queue for queue in (self._state, self._lines, self._figures) if queue]):
+            if self._closed:
+                return None
             self._there.clear()
             await self._there.wait()
-        return self._events.popleft()
+        first = min(waiting, key=lambda queue: queue[0][0])
+        if first is self._lines and self._dropped:
+            dropped, self._dropped = self._dropped, 0
+            return LogWritten(level="WARNING", source="host", message=_unread(dropped))
+        return first.popleft()[1]
+
+
+def _number_of(numbered: _Numbered) -> int:
+    return numbered[0]
+
+
+def _subject(event: Event) -> tuple[type, object]:
+    """What an event is about: a later one about the same says all that is true now."""
+    return type(event), getattr(event, "revision", getattr(event, "side", ""))
+
+
+def _unread(lines: int) -> str:
+    return f"({lines:,} {'line' if lines == 1 else 'lines'} dropped: the events were not read in time)"
