@@ -6,11 +6,11 @@ import asyncio
 import inspect
 import logging
 import os
-import sys
 
 from .errors import PipelineLoadError
 from .live.pipelines import PipelineSpec
 from .live.report import report_exception
+from .module_command import put_current_folder_first
 from .pipelines.live_video_to_video import model_env
 
 logger = logging.getLogger(__name__)
@@ -24,8 +24,7 @@ def prepare_models(spec: PipelineSpec) -> int:
     from .live.pipelines.loader import load_pipeline_class
 
     os.environ.update(model_env(os.environ))
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    put_current_folder_first()
     logger.info("preparing models of %s, in %s", spec.name, os.environ["MODEL_DIR"])
     try:
         prepared = load_pipeline_class(spec.pipeline_cls).prepare_models()

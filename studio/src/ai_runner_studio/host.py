@@ -13,6 +13,7 @@ from typing import Any
 from runner.live.events import Event, LogWritten, decode, prepare_decoding
 from runner.live.host_process import HostProcess, HostStartError
 from runner.live.run_folder import RunFolder, sweep_run_folders
+from runner.module_command import module_command
 from runner.time_limit import time_limit
 
 from .errors import HostError, ParamsRefused, StudioError
@@ -141,7 +142,7 @@ class Host:
 
 
 def _command(python: str, settings: Settings, folder: Path) -> list[str]:
-    command = [python, "-m", "runner.live.infer", "--studio", "--http-socket", str(folder / "api.sock")]
+    command = [*module_command(python, "runner.live.infer"), "--studio", "--http-socket", str(folder / "api.sock")]
     command += ["--pipeline-import", settings.pipeline_import]
     if settings.params_import:
         command += ["--params-import", settings.params_import]

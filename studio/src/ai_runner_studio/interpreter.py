@@ -12,6 +12,8 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from runner.module_command import SAFE_PATH
+
 from .errors import InterpreterError
 
 OLDEST_PYTHON = (3, 10)
@@ -19,8 +21,10 @@ CHECK_TIMEOUT_S = 20.0  # a cold disk and a busy machine; a warm start takes 30 
 
 # Runs in the project's interpreter, which may be any Python: old syntax, nothing imported but the runner's
 # empty package modules. `runner.live.events` is there to tell ours from another package called `runner`.
-_CHECK = """
-import json, sys
+_CHECK = (
+    f"{SAFE_PATH}\n"
+    + """
+import json
 found = {"python": list(sys.version_info[:3]), "runner": None, "file": None, "ours": False}
 try:
     import importlib.util
@@ -34,6 +38,7 @@ except ImportError:
     pass
 sys.stdout.write(json.dumps(found))
 """
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ def project(tmp_path: Path) -> Path:
     write_clip(tmp_path / "clip.mp4")
     (tmp_path / "effects.py").write_text(INVERT)
     (tmp_path / "broken.py").write_text(BROKEN)
+    (tmp_path / "runner.py").write_text("import an_sdk_that_is_missing\n")  # named like the runtime's package
     return tmp_path
 
 

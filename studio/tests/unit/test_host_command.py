@@ -46,7 +46,7 @@ def test_the_host_knows_every_flag() -> None:
     from runner.live.infer import _parser
 
     asked = command(params_import="a:C", params={"x": 1}, verbose=True)
-    options = _parser().parse_args(asked[3:])
+    options = _parser().parse_args(asked[asked.index("--studio") :])
     assert (options.snapshots, options.standby_reserve) == (str(FOLDER / "snapshots"), 1024)
 
 

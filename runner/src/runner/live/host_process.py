@@ -21,7 +21,7 @@ from ..time_limit import time_limit
 from .process.descendants import LABEL_ENV, kill_run, new_run
 from .process.exit import describe_exit
 from .process.resources import FOLDER_PREFIX
-from .project_folder import SAFE_PATH
+from .project_folder import SAFE_PATH_ENV
 from .run_folder import remove_run_folders
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class HostProcess:
             HostStartError: it did not come up.
         """
         label = new_run()
-        env = {**(os.environ if env is None else env), LABEL_ENV: label, **SAFE_PATH}
+        env = {**(os.environ if env is None else env), LABEL_ENV: label, **SAFE_PATH_ENV}
         spawning = asyncio.ensure_future(_spawn(command, cwd, env))
         cancelled = False
         try:

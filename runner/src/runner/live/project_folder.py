@@ -14,7 +14,7 @@ from contextlib import suppress
 
 # Environment of a host. From Python 3.11 on, it and its pipeline processes start without the working directory in their
 # path, where a `queue.py` of the project would replace that of the standard library.
-SAFE_PATH = {"PYTHONSAFEPATH": "runner"}
+SAFE_PATH_ENV = {"PYTHONSAFEPATH": "runner"}
 _PROJECT = "AI_RUNNER_PROJECT_FOLDER"  # for processes that the host starts
 
 
@@ -32,8 +32,8 @@ def name_project() -> None:
 
     The host imports none of the project's modules, and one of them may be named like one of the standard library.
     """
-    if SAFE_PATH.items() <= os.environ.items():
-        for variable in SAFE_PATH:  # not for what the user's code starts
+    if SAFE_PATH_ENV.items() <= os.environ.items():
+        for variable in SAFE_PATH_ENV:  # not for what the user's code starts
             del os.environ[variable]
     os.environ[_PROJECT] = named_folder()
     _place(len(sys.path))

@@ -23,6 +23,7 @@ from ..live.pipelines import PipelineSpec
 from ..live.run_folder import RunFolder, sweep_run_folders
 from ..live.streamer.protocol.leftover import Leftover, close_channels
 from ..live.trickle.address import StreamAddresses
+from ..module_command import module_command
 from ..time_limit import time_limit
 from .host_client import HostClient
 
@@ -164,7 +165,7 @@ class LiveVideoToVideoPipeline:
     async def _start_host(self) -> HostProcess:
         assert self._folder is not None
         socket = self._folder.socket
-        command = [sys.executable, "-m", "runner.live.infer", "--supervised", "--http-socket", str(socket)]
+        command = [*module_command(sys.executable, "runner.live.infer"), "--supervised", "--http-socket", str(socket)]
         command += ["--run-folder", str(self._folder.path), "--pipeline", self.pipeline_spec.model_dump_json()]
         return await HostProcess.start(
             command,

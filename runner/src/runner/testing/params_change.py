@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from ..live.pipelines import BaseParams, PipelineSpec
 from ..live.pipelines.loader import load_params_class, load_pipeline_class
+from ..module_command import put_current_folder_first
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -57,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--params-cls", metavar="MODULE:CLASS")
     parser.add_argument("--params", type=json.loads, default={}, metavar="JSON")
     options = parser.parse_args(arguments)
-    sys.path.insert(0, "")
+    put_current_folder_first()
     spec = PipelineSpec(pipeline_cls=options.pipeline_cls, params_cls=options.params_cls)
     if spec.params_cls:
         params_class = load_params_class(spec)

@@ -111,12 +111,14 @@ async def call(
     limit_s: float = ANSWER_LIMIT_S,
     codes: tuple[int, ...] = (0,),
     what: str = "",
+    cwd: Path | None = None,
 ) -> str:
     """Run a command to its end; its standard output.
 
     Args:
         codes: exit codes that are no failure.
         what: the command, as errors name it; by default the program's name.
+        cwd: folder that it runs in.
 
     Raises:
         EngineError: it is not there, fails, or takes longer than `limit_s`.
@@ -129,6 +131,7 @@ async def call(
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env={**os.environ, **(environment or {})},
+            cwd=cwd,
             start_new_session=True,
         )
     except OSError as error:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from runner.module_command import SAFE_PATH
+
 from ..errors import InterpreterError
 from ..interpreter import Interpreter
 
@@ -16,9 +18,11 @@ ASK_TIMEOUT_S = 60.0  # some hundred distributions on a cold disk
 
 # Runs in the project's interpreter and folder. Modules are looked for as the host would, and none is imported: only
 # the top-level name is asked for.
-_ASK = """
-import importlib.metadata, json, os, platform, sys
-sys.path[:1] = [os.getcwd()]
+_ASK = (
+    f"{SAFE_PATH}\n"
+    + """
+import importlib.metadata, json, platform
+sys.path.insert(0, os.getcwd())
 found, seen = [], set()
 for dist in importlib.metadata.distributions():
     name = dist.metadata["Name"]
@@ -77,6 +81,7 @@ json.dump({
     "torch": torch_file,
 }, sys.stdout)
 """
+)
 
 
 def canonical(name: str) -> str:

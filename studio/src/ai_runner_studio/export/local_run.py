@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from runner.module_command import module_command
 from runner.testing.probe_report import ProbeReport
 from runner.time_limit import time_limit
 
@@ -66,9 +67,10 @@ async def find_change(
     Raises:
         ExportError: the pipeline cannot be imported.
     """
-    command = [python, "-m", "runner.testing.params_change", pipeline_import, "--params", json.dumps(params)]
+    command = [*module_command(python, "runner.testing.params_change"), pipeline_import, "--params", json.dumps(params)]
     command += ["--params-cls", params_import] if params_import else []
-    found = json.loads(await call(command, {"PYTHONPATH": str(project)}, LISTEN_LIMIT_S, what="importing the pipeline"))
+    answer = await call(command, limit_s=LISTEN_LIMIT_S, what="importing the pipeline", cwd=project)
+    found = json.loads(answer)
     return dict(found) if found is not None else None
 
 
@@ -103,7 +105,7 @@ async def run_here(
         started_at = time.time()
         async with _server(python, project, environment, log) as process:
             url = await _listening(process, log)
-            probe = [python, "-m", "runner.testing.probe", *trial.arguments(url)]
+            probe = [*module_command(python, "runner.testing.probe"), *trial.arguments(url)]
             report = ProbeReport.from_json(await call(probe, limit_s=PROBE_LIMIT_S, codes=(0, 1)))
             began = time.monotonic()
             process.send_signal(signal.SIGTERM)
@@ -124,9 +126,7 @@ async def _server(
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            python,
-            "-m",
-            "runner.main",
+            *module_command(python, "runner.main"),
             cwd=project,
             env=environment,
             stdin=asyncio.subprocess.DEVNULL,

@@ -7,11 +7,13 @@ import sys
 from importlib.util import find_spec
 from typing import Any
 
+from runner.module_command import module_command
+
 from .manifest import Manifest, ManifestError, needs, yaml_text
 from .shipment import END_WITHIN_S, START_WITHIN_S, TMP, Shipment
 
 CHECK_LIMIT_S = 60.0
-_CHECK = ("-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", "--default-filetype", "yaml", "-")
+_CHECK = ("--builtin-schema", "vendor.compose-spec", "--default-filetype", "yaml", "-")
 
 Object = dict[str, Any]
 
@@ -44,7 +46,7 @@ def _check(text: str) -> None:
     if find_spec("check_jsonschema") is None:
         raise needs("compose", "check-jsonschema", ImportError("check_jsonschema"))
     done = subprocess.run(
-        [sys.executable, *_CHECK],
+        [*module_command(sys.executable, "check_jsonschema"), *_CHECK],
         input=text,
         capture_output=True,
         text=True,
