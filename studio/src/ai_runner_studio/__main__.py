@@ -59,4 +59,8 @@ def _run(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    import os
+
+    # `python -m` puts the current folder first: a runner.py there would be taken for the runtime's package.
+    sys.path.sort(key=lambda place: os.path.abspath(place) == os.getcwd())
     main()
