@@ -8,16 +8,22 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
+
+from runner.module_command import module_command
 
 from ..errors import ExportError
 from ..interruption import scratch_folder, uninterrupted
+from .index_failure import index_failure
 from .inventory import canonical
+from .pip_progress import PipProgress
 from .target import Target
 
 PIP_TIMEOUT_S = 1800.0  # a wheel of several gigabytes, where the index has no metadata apart from it
@@ -42,11 +48,19 @@ class Found:
 class PackageIndex:
     """What can be installed on a target, by the configuration that the project's pip has."""
 
-    def __init__(self, python: str, target: Target, project: Path) -> None:
-        """`python`: the project's interpreter, whose configuration counts. `project`: the folder pip is run in."""
+    def __init__(
+        self, python: str, target: Target, project: Path, tell: Callable[[str], None] = lambda _doing: None
+    ) -> None:
+        """Does nothing yet.
+
+        Args:
+            python: the project's interpreter, whose configuration counts. project: the folder pip is run in.
+            tell: called, from another thread, with what pip is doing when it takes long.
+        """
         self._python = python
         self._target = target
         self._project = project
+        self._tell = tell
 
     def ask(self, lines: list[str], torch_flavour: str = "") -> dict[str, Found]:
         """Name -> the wheel that fits best, for each requirement line, without its dependencies.
@@ -62,13 +76,11 @@ class PackageIndex:
         more = ["--extra-index-url", PYTORCH_INDEX + torch_flavour] if torch_flavour else []
         with scratch_folder("ai-runner-export-") as folder:
             report = folder / "report.json"
-            done = self._pip(
+            self._pip(
                 ["install", "--dry-run", "--ignore-installed", "--report", str(report)],
                 [*more, *self._target_flags(), "--target", str(folder)],
                 lines,
             )
-            if done.returncode:
-                raise self._failure(done.stderr)
             installed = json.loads(report.read_text(encoding="utf-8"))["install"]
         return {found.name: found for found in map(_found, installed)}
 
@@ -80,84 +92,56 @@ class PackageIndex:
         """
         more = ["--extra-index-url", PYTORCH_INDEX + torch_flavour] if torch_flavour else []
         flags = ["--require-hashes", "--dest", str(folder), *more, *self._target_flags()]
-        done = self._pip(["download"], flags, lines)
-        if done.returncode:
-            raise self._failure(done.stderr)
-
-    def has_source_of(self, name: str, version: str) -> bool:
-        """Whether the index has this version in some form, though no wheel of it fits."""
-        done = self._pip(["index", "versions", name, "--pre"], [], [])
-        listed = re.search(r"Available versions: (.*)", done.stdout)
-        return bool(listed and version in listed.group(1).split(", "))
+        self._pip(["download"], flags, lines)
 
     def _target_flags(self) -> list[str]:
         platforms = [flag for name in self._target.platforms for flag in ("--platform", name)]
         version = ["--python-version", self._target.python, "--implementation", "cp"]
         return ["--no-deps", "--only-binary", ":all:", *version, *platforms]
 
-    def _pip(self, command: list[str], flags: list[str], lines: list[str]) -> subprocess.CompletedProcess[str]:
+    def _pip(self, command: list[str], flags: list[str], lines: list[str]) -> None:
+        """Run a command of pip for requirement lines. Raises ExportError if it fails."""
+        progress = PipProgress(self._tell, len(lines))
         with scratch_folder("ai-runner-requirements-") as folder:
-            file = folder / "requirements.txt"
+            file, log = folder / "requirements.txt", folder / "log"
             file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-            wanted = ["-r", str(file)] if lines else []
-            return run_pip(self._python, [*command, *flags, *wanted], self._project)
-
-    def _failure(self, said: str) -> ExportError:
-        """pip's complaint in our words; no host of it is repeated."""
-        missing = re.search(r"No matching distribution found for ([^\s(]+)", said)
-        if missing:
-            return self._missing(missing.group(1))
-        if "HASHES" in said:
-            name = re.search(r"^\s+([\w.-]+)==\S+ from", said, re.MULTILINE)
-            of = name.group(1) if name else "a package"
-            return ExportError(f"the file of {of} that the index gives now is another one than its hash says")
-        if re.search(r"No space left on device", said):
-            return ExportError("the disk is full: pip could not store what it downloaded", "make room and try again")
-        if re.search(r"\b(401|403)\b|User for|Unauthorized|Forbidden", said):
-            return ExportError(
-                "the package index refuses access: no hashes can be had from it",
-                "check the credentials in pip's configuration (pip config list), then try again",
-            )
-        last = [line for line in said.splitlines() if line.startswith("ERROR:")][-1:] or said.splitlines()[-1:]
-        what = re.sub(r"https?://\S+|file://\S+", "(address)", last[0].removeprefix("ERROR: ")) if last else "no output"
-        return ExportError(f"the package index could not be asked: {what}", "try `pip download` in the project by hand")
-
-    def _missing(self, line: str) -> ExportError:
-        name, _, version = line.partition("==")
-        target = f"Python {self._target.python} on {self._target.platform}"
-        if version and self.has_source_of(name, version):
-            return ExportError(
-                f"{name} {version} has no wheel for {target}, only a source distribution",
-                f"build one (pip wheel {name}=={version}) and install that file, or take a version that has one",
-            )
-        return ExportError(
-            f"the package index has no {line} for {target}, so it cannot be pinned",
-            "a private package needs pip's configuration to name its index; another build of torch: --torch",
-        )
+            arguments = [*command, *flags, "--log", str(log), "-r", str(file)]
+            done = run_pip(self._python, arguments, self._project, on_line=progress.read)
+            if done.returncode:
+                logged = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+                raise index_failure(done.stdout + done.stderr, logged, self._target)
 
 
 def run_pip(
-    python: str, arguments: list[str], cwd: Path, environ: dict[str, str] | None = None
+    python: str,
+    arguments: list[str],
+    cwd: Path,
+    environ: dict[str, str] | None = None,
+    on_line: Callable[[str], None] = lambda _line: None,
 ) -> subprocess.CompletedProcess[str]:
     """Run pip for an interpreter: the studio's own pip, which may be newer, or that interpreter's.
 
     Args:
         environ: variables on top of this process's.
+        on_line: called with each line of its output, from another thread.
 
     Raises:
         ExportError: there is no pip, or it does not end.
     """
     own = importlib.util.find_spec("pip") is not None
-    command = [sys.executable, "-m", "pip", "--python", python] if own else [python, "-m", "pip"]
+    command = [*module_command(sys.executable, "pip"), "--python", python] if own else module_command(python, "pip")
     quiet = ["--disable-pip-version-check", "--no-input", "--no-color"]
     # Its temporary files too are gone, however it ends.
     with scratch_folder("ai-runner-pip-") as scratch:
-        variables = {"PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": str(scratch), **(environ or {})}
-        return _communicate([*command, *quiet, *arguments], cwd, {**os.environ, **variables})
+        variables = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1", "TMPDIR": str(scratch), **(environ or {})}
+        return _communicate([*command, *quiet, *arguments], cwd, {**os.environ, **variables}, on_line)
 
 
-def _communicate(command: list[str], cwd: Path, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def _communicate(
+    command: list[str], cwd: Path, environ: dict[str, str], on_line: Callable[[str], None]
+) -> subprocess.CompletedProcess[str]:
     process = None
+    stdout, stderr = _Output(on_line), _Output(on_line)
     try:
         with uninterrupted():  # one that raises before the process has its name here would leave it running
             process = subprocess.Popen(
@@ -171,14 +155,42 @@ def _communicate(command: list[str], cwd: Path, environ: dict[str, str]) -> subp
                 errors="replace",
                 start_new_session=True,  # pip starts itself again in the project's interpreter: both must end
             )
-        stdout, stderr = process.communicate(timeout=PIP_TIMEOUT_S)
+        stdout.follow(process.stdout)
+        stderr.follow(process.stderr)
+        process.wait(PIP_TIMEOUT_S)
     except subprocess.TimeoutExpired as error:
         raise ExportError(f"pip gave no answer in {PIP_TIMEOUT_S:.0f} s") from error
     finally:
         if process is not None and process.returncode is None:  # no answer in time, or a signal to this process
             os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
+            process.wait()
+    return subprocess.CompletedProcess(command, process.returncode, stdout.text(), stderr.text())
+
+
+class _Output:
+    """One of pip's streams, read in a thread while the process is waited for."""
+
+    def __init__(self, on_line: Callable[[str], None]) -> None:
+        self._on_line = on_line
+        self._lines: list[str] = []
+        self._reading: threading.Thread | None = None
+
+    def follow(self, stream: IO[str] | None) -> None:
+        assert stream is not None
+        self._reading = threading.Thread(target=self._read, args=(stream,), daemon=True)
+        self._reading.start()
+
+    def text(self) -> str:
+        """Everything up to its end."""
+        assert self._reading is not None
+        self._reading.join()
+        return "".join(self._lines)
+
+    def _read(self, stream: IO[str]) -> None:
+        with stream:
+            for line in stream:
+                self._lines.append(line)
+                self._on_line(line)
 
 
 def _found(item: dict[str, dict[str, object]]) -> Found:
