@@ -16,7 +16,7 @@ from .build_progress import BuildProgress
 from .engine import BuildRequest, Engine
 from .engines import find_builder, find_runtime
 from .target import is_for_this_machine
-from .verification import Verification
+from .verification import Verification, cause_of
 
 if TYPE_CHECKING:
     from .plan import ImagePlan, Platform
@@ -232,10 +232,10 @@ class ImageExport:
 
     def _failure(self, verification: Verification) -> VerificationFailed:
         said = "; ".join(f"{check.name}: {check.said}" for check in verification.failed)
-        last = verification.log[-1] if verification.log else "nothing"
+        cause = cause_of(verification.log) or "nothing"
         return VerificationFailed(
             f"the image {verification.tags[0]} was built, but does not pass: {said}",
-            hint=f"the whole report is {self.report / VERIFICATION}; the container's log ends with: {last}",
+            hint=f"the container's log says: {cause}; the whole report is {self.report / VERIFICATION}",
         )
 
 

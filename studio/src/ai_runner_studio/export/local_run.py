@@ -21,6 +21,7 @@ from runner.time_limit import time_limit
 
 from ..errors import ExportError
 from .engine import call
+from .verification import cause_of
 
 LISTEN_LIMIT_S = 60.0
 END_LIMIT_S = 30.0
@@ -115,7 +116,7 @@ async def run_here(
         if report.failure:
             raise ExportError(
                 f"the pipeline does not pass on this machine, so no image of it can: {report.failure}",
-                hint="; ".join(report.errors[-1:]) or _tail(log),
+                hint="; ".join(report.errors[-1:]) or _cause(log),
             )
     return LocalRun(report, started_at, stop_s)
 
@@ -149,11 +150,11 @@ async def _listening(process: asyncio.subprocess.Process, log: Path) -> str:
     deadline = time.monotonic() + LISTEN_LIMIT_S
     while (found := re.search(r"listening on (http://[^\s\"]+)", log.read_text(errors="replace"))) is None:
         if process.returncode is not None or time.monotonic() > deadline:
-            raise ExportError("the pipeline cannot be served on this machine, so no image of it can", _tail(log))
+            raise ExportError("the pipeline cannot be served on this machine, so no image of it can", _cause(log))
         await asyncio.sleep(0.05)
     return found[1]
 
 
-def _tail(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
-    return "its log ends with: " + " | ".join(lines[-3:]) if lines else "it has logged nothing"
+def _cause(log: Path) -> str:
+    cause = cause_of(log.read_text(errors="replace").strip().splitlines())
+    return f"its log says: {cause}" if cause else "it has logged nothing"

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal
+
+_ERROR = re.compile(
+    r"\b(ERROR|CRITICAL|FATAL)\b|^(error|fatal): |^Fatal Python error"
+    r"|Segmentation fault|^terminate called|exec format error"
+)
+_EXCEPTION = re.compile(r"\b\w+(Error|Exception)\b")
+_FAREWELL = re.compile(r"shutting down|SIGTERM")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +120,34 @@ class Verification:
             row("latency p95", one.latency_ms.get("p95"), two.latency_ms.get("p95"), "ms"),
             row("end after SIGTERM", one.stop_s, two.stop_s, "s"),
         ]
+
+
+def cause_of(log: Sequence[str]) -> str:
+    """Return the line of a runner's log that says why it failed; the last line where none does, "" without lines.
+
+    What it logs once it was stopped is a consequence, and counts only where nothing was wrong before.
+    """
+    stopped = max((number for number, line in enumerate(log) if _FAREWELL.search(line)), default=len(log))
+    for part in (log[:stopped], log):
+        errors = [line for line in part if _ERROR.search(line)]
+        named = [line for line in errors if _EXCEPTION.search(line)]
+        for found in (named, _raised(part), errors):
+            if found:
+                return found[-1].strip()
+    return log[-1].strip() if log else ""
+
+
+def _raised(log: Sequence[str]) -> list[str]:
+    """Return the lines that end tracebacks."""
+    found = []
+    inside = False
+    for line in log:
+        if line.startswith("Traceback (most recent call last)"):
+            inside = True
+        elif inside and line.strip() and not line[0].isspace():
+            found.append(line)
+            inside = False
+    return found
 
 
 def _figure(value: float | None, unit: str) -> str:

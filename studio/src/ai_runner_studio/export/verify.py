@@ -17,7 +17,7 @@ from .bill_of_materials import READ_MATERIALS, Materials
 from .container import STOP_GRACE_S, Container, Ended, container, unique_name
 from .local_run import PROBE_LIMIT_S, LocalRun, Trial
 from .runtime import ContainerRequest, Layer, Runtime
-from .verification import Check, Figures, LayerSize, Verification
+from .verification import Check, Figures, LayerSize, Verification, cause_of
 
 FEWER_ALLOWED = 0.2  # of the pictures that the local run gave back: both run on a machine that does other things too
 DIFFERENCE_ALLOWED = 0.04  # of the range, in the median: encoded twice, a picture differs by less than 0.01
@@ -111,7 +111,8 @@ class Verify:
             difference=difference,
         )
         if not verification.ok:
-            verification = replace(verification, log=tuple(log[-_LOG_LINES:]))
+            last, cause = tuple(log[-_LOG_LINES:]), cause_of(log)
+            verification = replace(verification, log=last if cause in map(str.strip, last) else (cause, *last))
         return Verified(verification, materials)
 
     def _request(self) -> ContainerRequest:

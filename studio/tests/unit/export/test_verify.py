@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +12,9 @@ import pytest
 from ai_runner_studio.export.bill_of_materials import Materials
 from ai_runner_studio.export.container import Ended, _seconds
 from ai_runner_studio.export.containers_storage import Kernel, Podman, Store
-from ai_runner_studio.export.local_run import LocalRun, Trial
+from ai_runner_studio.export.local_run import LocalRun, Trial, find_change
 from ai_runner_studio.export.runtime import Layer
-from ai_runner_studio.export.verification import Figures
+from ai_runner_studio.export.verification import Figures, cause_of
 from ai_runner_studio.export.verify import Subject, Verify, named_layers
 from runner.testing.probe_report import GRID, ProbeReport
 
@@ -150,3 +151,33 @@ def test_the_local_run_and_the_image_are_asked_alike() -> None:
         "/clips/a.mp4",
     ]
     assert Path(there[2]) == Path("/verify/clip.mp4")
+
+
+FAILED = "2026-01-01 00:00:00,000 ERROR pipeline: the pipeline could not be loaded"
+GOODBYE = "2026-01-01 00:00:01,000 INFO runner.server: shutting down (SIGTERM)"
+
+
+@pytest.mark.parametrize(
+    ("log", "cause"),
+    [
+        ([f"{FAILED}: FileNotFoundError: lut.bin", GOODBYE], f"{FAILED}: FileNotFoundError: lut.bin"),
+        (
+            [FAILED, "Traceback (most recent call last):", '  File "a.py"', "KeyError: 'x'", "INFO more", GOODBYE],
+            "KeyError: 'x'",
+        ),
+        ([f"{FAILED}: ValueError: a", GOODBYE, "ERROR loop: CancelledError at the end"], f"{FAILED}: ValueError: a"),
+        ([GOODBYE, "ERROR loop: OSError at the end"], "ERROR loop: OSError at the end"),
+        (["error: no module 'effect'", GOODBYE], "error: no module 'effect'"),
+        (["Fatal Python error: Segmentation fault", "  File x", GOODBYE], "Fatal Python error: Segmentation fault"),
+        (["INFO an ErrorHandler is set", "INFO ready", GOODBYE], GOODBYE),
+        ([], ""),
+    ],
+)
+def test_the_line_of_a_log_that_says_why_it_failed(log: list[str], cause: str) -> None:
+    assert cause_of(log) == cause
+
+
+async def test_a_change_of_params_is_found_where_the_project_has_files_named_like_ours(tmp_path: Path) -> None:
+    (tmp_path / "runner.py").write_text("import an_sdk_that_is_missing\n")
+    (tmp_path / "effect.py").write_text("def effect(frame):\n    return 1 - frame\n")
+    assert await find_change(sys.executable, tmp_path, "effect:effect", None, {}) is None
