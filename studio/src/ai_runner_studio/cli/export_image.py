@@ -207,7 +207,7 @@ def _export(
     if output:
         check_output(output)
     if shipping:
-        shipping.check_folder()
+        shipping.check(settings)
     run = settings.run
     interpreter = check_interpreter(find_interpreter(run.python, run.project, run.python_configured), run.project)
     with scratch_folder("ai-runner-export-") as workshop:

@@ -10,7 +10,8 @@ import typer
 
 from ..errors import UsageError
 from ..export.emit import Manifest, Shipment, Terms, emit, write
-from ..export.plan import ImagePlan
+from ..export.image_settings import ImageSettings, default_base
+from ..export.plan import ImagePlan, Installer, TorchBuild
 
 
 class Shipping:
@@ -23,12 +24,16 @@ class Shipping:
         self._manifests: list[Manifest] = []
         self._local_name = ""
 
-    def check_folder(self) -> None:
-        """Before the work begins.
+    def check(self, settings: ImageSettings) -> None:
+        """Before the work begins: make the files of a plan that is not known yet, and throw them away.
 
         Raises:
-            UsageError: nothing can be written there.
+            UsageError: a setting or a package that the files need is missing, or nothing can be written to the folder.
         """
+        self._check_folder()
+        emit(Shipment(_sketch(settings), self._terms))
+
+    def _check_folder(self) -> None:
         if self._folder is None:
             return
         there = next(place for place in (self._folder, *self._folder.parents) if place.exists())
@@ -66,3 +71,25 @@ class Shipping:
             if len(self._manifests) > 1:
                 typer.echo(f"==> {manifest.name} <==")
             typer.echo(manifest.text, nl=False)
+
+
+def _sketch(settings: ImageSettings) -> ImagePlan:
+    """A plan with what the settings say, and stand-ins for what only planning finds out."""
+    run, python = settings.run, settings.python_version or "3.11"
+    return ImagePlan(
+        name=settings.name or "pipeline",
+        version="0",
+        model_id=settings.model_id or "pipeline",
+        pipeline_import=run.pipeline_import,
+        params_import=run.params_import,
+        command=("pipeline-runner",),
+        base=settings.base or default_base(python),
+        python=python,
+        platform=settings.platform,
+        torch=TorchBuild(flavour="none"),
+        layers=(),
+        own=(),
+        installer=Installer(version="0", sha256="0" * 64),
+        environment=settings.environment,
+        labels=settings.labels,
+    )

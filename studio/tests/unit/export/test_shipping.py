@@ -13,8 +13,12 @@ from ai_runner_studio.cli.ship_flags import ShipFlags
 from ai_runner_studio.cli.shipping import Shipping
 from ai_runner_studio.errors import UsageError
 from ai_runner_studio.export.emit import KINDS, Terms
+from ai_runner_studio.export.image_settings import ImageSettings
+from ai_runner_studio.settings import Settings
 
 from .test_emit import plan
+
+SETTINGS = ImageSettings(Settings("tint.pipeline:Tint", project=Path("/p")))
 
 
 class TestFlags:
@@ -64,7 +68,7 @@ class TestFlags:
 class TestHandedOut:
     def told(self, kinds: tuple[Any, ...], folder: Path | None, **terms: Any) -> list[str]:
         shipping = Shipping(Terms(kinds=kinds, **terms), folder)
-        shipping.check_folder()
+        shipping.check(SETTINGS)
         shipping.make(plan())
         told: list[str] = []
         shipping.hand_out(told.append)
@@ -92,5 +96,18 @@ class TestHandedOut:
         (tmp_path / "file").write_text("")
         for place in (tmp_path / "file", tmp_path / "file/ship"):
             with pytest.raises(UsageError, match=r"--emit-to .*: nothing can be written to .*/file"):
-                Shipping(Terms(kinds=("runners",)), place).check_folder()
+                Shipping(Terms(kinds=("runners",)), place).check(SETTINGS)
         assert os.listdir(tmp_path) == ["file"]
+
+    @pytest.mark.parametrize(
+        ("kind", "terms", "said"),
+        [
+            ("runners", {"environ": {"LIVE_RUNNER_PRICE": "cheap"}}, "--emit runners"),
+            ("aimodels", {"runner_urls": ("nowhere",)}, "--runner-url 'nowhere'"),
+        ],
+    )
+    def test_settings_of_no_use_are_told_before_the_work_begins(
+        self, kind: Any, terms: dict[str, Any], said: str
+    ) -> None:
+        with pytest.raises(UsageError, match=said):
+            Shipping(Terms(kinds=(kind,), **terms), None).check(SETTINGS)
