@@ -155,6 +155,29 @@ class TestFolderOfModules:
         assert contents(project / "image") == first
 
 
+class TestApplication:
+    def test_livepeers_template_is_planned_like_a_folder_of_modules(self, shop: Workshop, tmp_path: Path) -> None:
+        project = write(
+            tmp_path,
+            {
+                "pyproject.toml": '[project]\nname = "echo-app"\nversion = "0.1.0"\ndependencies = ["colours", "an-sdk"]\n',
+                "runner.py": "import an_sdk\n",
+                "effect.py": "import os, importlib\nfrom runner.app import start_app\nimport colours\n"
+                "LUT = open(os.path.join(os.path.dirname(__file__), 'lut.bin'), 'rb').read()\n"
+                "class Effect:\n    def transform(self, frame, params): return frame\n",
+                "lut.bin": "data",
+                "Dockerfile": "FROM scratch\n",
+            },
+        )
+        plan = exported(shop, project, "effect:Effect")
+        (made,) = [own for own in plan.own if own.role == "pipeline"]
+        files = files_of(project / "image/pkgs" / made.wheel)
+        assert sorted(name for name in files if ".dist-info" not in name) == ["effect.py", "lut.bin"]
+        assert names(plan)["dependencies"] == ["colours", "smallthing"]
+        done = shop.export(project, "runner:Effect", "--plan")
+        assert (done.returncode, "has the name of the runtime's own package" in done.stderr) == (1, True)
+
+
 class TestChange:
     def test_a_code_change_leaves_every_layer_but_the_last_as_it_was(self, shop: Workshop, tmp_path: Path) -> None:
         project = packaged_project(tmp_path, "colours")
@@ -227,6 +250,11 @@ class TestPackage:
         assert not (project / "left-by-the-build.txt").exists()
         digest = hashlib.sha256((project / "image/pkgs" / plan.own[0].wheel).read_bytes()).hexdigest()
         assert (project / "image/req/40-application.txt").read_text() == f"tint==1.2.0 --hash=sha256:{digest}\n"
+
+    def test_one_that_holds_pipeline_and_params_is_built_once(self, shop: Workshop, tmp_path: Path) -> None:
+        project = packaged_project(tmp_path, **{"tint/params.py": "class Params: pass\n"})
+        done = shop.export(project, TINT, "--params-import", "tint.params:Params", "--json")
+        assert (done.returncode, done.stderr.count("building tint")) == (0, 1), done.stderr
 
     def test_packages_from_folders_come_as_wheels_too(self, shop: Workshop, tmp_path: Path) -> None:
         helper = packaged_project(tmp_path / "helper").rename(tmp_path / "tinting")
@@ -468,7 +496,7 @@ class TestBadInput:
         wheel = shop.publish("native", "1.0")
         shop.install(wheel)
         wheel.path.rename(wheel.path.with_name("native-1.0-cp311-cp311-win_amd64.whl"))
-        said = f"the package index has no native==1.0 for Python {PYTHON} on linux/amd64"
+        said = f"native 1.0 has no wheel for Python {PYTHON} on linux/amd64"
         try:
             self.refused(shop, packaged_project(tmp_path, "native"), TINT, said, "")
         finally:

@@ -65,6 +65,10 @@ class ImageFlags(CommandFlags):
         str | None,
         typer.Option(metavar="|".join(_PLATFORMS), help="What the image is for.", autocompletion=lambda: _PLATFORMS),
     ] = None
+    include: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH", help="Take this file or folder too, where the project is no package. Repeatable."),
+    ] = None
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the image.")] = None
     model_id: Annotated[
         str | None,

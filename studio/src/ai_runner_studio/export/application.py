@@ -11,15 +11,15 @@ from pathlib import Path
 
 from runner.live.pipelines.spec import PipelineSpec
 
-from ..errors import ExportError
+from ..errors import ExportError, UsageError
 from ..interpreter import Interpreter
 from .entrypoint import Entrypoint, find_entrypoint, make_entrypoint
 from .image_settings import ImageSettings
 from .inventory import Installed, Inventory, canonical, take_inventory
-from .loose_modules import Reach, defines, reach_of
+from .loose_modules import RUNTIME, Reach, defines, reach_of
 from .own_package import OwnSource, build_wheel, source_of
 from .plan import LeftOut
-from .sources import WHY_CACHE, Source, outside, survey
+from .sources import WHY_CACHE, WHY_POINTER, Source, outside, survey
 from .wheel import WheelFile, files_of, read_wheel, write_wheel
 
 RUNNER = "ai-runner-base"
@@ -129,6 +129,7 @@ class Workbench:
         """The package of the pipeline, and that of its params where it is another one."""
         run = self.settings.run
         packages: list[_Package] = []
+        built: dict[str, _Package] = {}
         loose: list[str] = []
         for path in filter(None, (run.pipeline_import, run.params_import)):
             module, _, attribute = path.partition(":")
@@ -136,16 +137,23 @@ class Workbench:
             self._check(top, module, attribute)
             source = source_of(top, self.inventory, run.project)
             if isinstance(source, OwnSource):
-                package = self._built(source, module)
+                package = built.get(source.name) or self._built(source)
+                built[source.name] = package
+                _check_module(package, module)
             elif isinstance(source, Installed):
                 package = _Package(source.name, source.version, run.project, None)
             else:
-                loose.append(top)
+                loose.append(module)
                 continue
             if package.name not in [one.name for one in packages]:
                 packages.append(package)
         if loose:
-            packages.insert(0, self._generated(tuple(dict.fromkeys(loose))))
+            packages.insert(0, self._generated(loose))
+        elif self.settings.include:
+            raise UsageError(
+                f"include: the project is a package, {packages[0].name}, whose own build decides what is in it",
+                "let its pyproject.toml take the files in",
+            )
         return packages
 
     def build_installed(self, installed: Installed) -> WheelFile:
@@ -177,6 +185,11 @@ class Workbench:
         """Refuse a pipeline that is not there, as far as that can be told without importing anything."""
         origin = self.inventory.origins.get(top)
         run = self.settings.run
+        if top == RUNTIME:
+            raise ExportError(
+                f"module '{module}' has the name of the runtime's own package",
+                f"rename {run.project / f'{top}.py'}, for example to effect.py, and --pipeline-import with it",
+            )
         if origin is None:
             raise ExportError(
                 f"there is no module '{top}' in {run.project}, nor in the environment of {self.interpreter.path}",
@@ -190,27 +203,27 @@ class Workbench:
         if file.suffix == ".py" and not defines(file, attribute.partition(".")[0]):
             raise ExportError(f"{file} defines no '{attribute}'", "correct the class that --pipeline-import names")
 
-    def _built(self, source: OwnSource, module: str) -> _Package:
+    def _built(self, source: OwnSource) -> _Package:
         kept, left = survey(source.folder)
         wheel = self._wheel(source, kept)
-        files = files_of(wheel.path)
-        inside = module.replace(".", "/")
-        if not {f"{inside}.py", f"{inside}/__init__.py"} & files.keys():
-            raise ExportError(
-                f"the package {wheel.name} in {source.folder} is built without the module {module}",
-                "let its pyproject.toml (packages, include) take it in",
-            )
-        packaged = {hashlib.sha256(data).hexdigest() for data in files.values()}
-        self.left_out += sorted([*left, *outside(source.folder, kept, packaged)], key=lambda one: one.what)
+        self._tell_left_out(source.folder, kept, left, files_of(wheel.path))
         return _Package(wheel.name, wheel.version, source.folder, wheel)
+
+    def _tell_left_out(self, folder: Path, kept: list[Source], left: list[LeftOut], packaged: dict[str, bytes]) -> None:
+        digests = {hashlib.sha256(data).hexdigest() for data in packaged.values()}
+        self.left_out += sorted([*left, *outside(folder, kept, digests)], key=lambda one: one.what)
+        for one in left:
+            if one.why == WHY_POINTER:
+                self.tell(f"warning: {one.what}: {one.why}")
 
     def _wheel(self, source: OwnSource, kept: list[Source]) -> WheelFile:
         self.tell(f"building {source.name}")
-        return build_wheel(source, kept, self.inventory, self.interpreter.path, self.workshop)
+        return build_wheel(source, kept, self.inventory, self.interpreter.path, self.workshop, self.tell)
 
-    def _generated(self, modules: tuple[str, ...]) -> _Package:
-        """A package of modules that belong to none, with what they import."""
+    def _generated(self, named: list[str]) -> _Package:
+        """A package of modules that belong to none, with what they need."""
         project = self.settings.run.project
+        modules = tuple(dict.fromkeys(module.partition(".")[0] for module in named))
         for module in modules:
             origin = self.inventory.origins[module]
             if origin is None or origin.parent != project:
@@ -218,7 +231,12 @@ class Workbench:
                     f"module '{module}' is in {origin}, which is neither in the project {project} nor in a package",
                     "move it into the project, or make it a package: a pyproject.toml with [project]",
                 )
-        reach = reach_of(modules, project, self.inventory)
+        reach = reach_of(modules, project, self.inventory, self.settings.include)
+        for file, place in sorted(reach.beside.items()):
+            self.tell(
+                f"warning: {place} names {file}, which is not in the image; "
+                f"open it by a path relative to __file__ (and --include {file} where that is not enough)"
+            )
         files = {path: file.read_bytes() for path, file in reach.files.items()}
         digest = hashlib.sha256()
         for path, data in sorted(files.items()):
@@ -227,14 +245,15 @@ class Workbench:
         # The contents are the version: nobody has given one.
         version = f"0.0.0+{digest.hexdigest()[:12]}"
         wheel = write_wheel(self.workshop, f"{name}-pipeline", version, files, self._requires(reach, project))
-        kept, left = survey(project)
-        packaged = {hashlib.sha256(data).hexdigest() for data in files.values()}
-        self.left_out += sorted([*left, *outside(project, kept, packaged)], key=lambda one: one.what)
-        return _Package(wheel.name, version, project, wheel, generated=True)
+        self._tell_left_out(project, *survey(project), files)
+        package = _Package(wheel.name, version, project, wheel, generated=True)
+        for module in named:
+            _check_module(package, module)
+        return package
 
     def _requires(self, reach: Reach, project: Path) -> tuple[str, ...]:
         """Distributions that bring what the modules import."""
-        foreign = tuple(sorted({*reach.foreign, *reach.optional} - self.inventory.standard))
+        foreign = tuple(sorted({*reach.foreign, *reach.optional} - self.inventory.standard - {RUNTIME}))
         asked = take_inventory(self.interpreter, project, foreign)
         found = {RUNNER}
         for module in foreign:
@@ -242,8 +261,29 @@ class Workbench:
             if source is not None:
                 found.add(canonical(source.name))
             elif module in reach.foreign and asked.origins.get(module) is None:
-                raise ExportError(
-                    f"{reach.foreign[module]} imports {module}, which is not installed in {self.interpreter.path}",
-                    f"install the package that brings it, for example: {self.interpreter.path} -m pip install {module}",
-                )
+                raise self._not_installed(module, reach.foreign[module])
         return tuple(sorted(found))
+
+    def _not_installed(self, module: str, place: str) -> ExportError:
+        """What is imported and is not in the environment; it may be in a folder of the project."""
+        said = f"{place} imports {module}, which is not installed in {self.interpreter.path}"
+        kept, _ = survey(self.settings.run.project)
+        elsewhere = [one.path for one in kept if f"/{one.path}".endswith((f"/{module}.py", f"/{module}/__init__.py"))]
+        if elsewhere:
+            return ExportError(
+                f"{said}; {elsewhere[0]} is in the project, in a folder that is not on sys.path",
+                "put the folder on sys.path by a path relative to __file__, or move the module next to the pipeline's",
+            )
+        install = f"{self.interpreter.path} -m pip install {module}"
+        return ExportError(said, f"install the package that brings it, for example: {install}")
+
+
+def _check_module(package: _Package, module: str) -> None:
+    """Refuse a package without a module that the image serves, an empty one in particular."""
+    assert package.wheel is not None
+    inside = module.replace(".", "/")
+    if not {f"{inside}.py", f"{inside}/__init__.py"} & files_of(package.wheel.path).keys():
+        raise ExportError(
+            f"the package {package.name} of {package.folder} is built without the module {module}",
+            "see that it is no link out of the project; pyproject.toml (packages, include) decides what is built",
+        )

@@ -38,6 +38,7 @@ OPTIONS: dict[str, Option] = {
         Option("labels", "table"),
         Option("steps", "texts"),
         Option("dockerfile-append", "path"),
+        Option("include", "texts"),
         Option("allow", "texts"),
         Option("offline", "yes-no"),
     )
@@ -56,6 +57,7 @@ class ImageSettings:
         torch: flavour of torch, or ``none`` to leave torch to the base image.
         apt: Debian packages. environment, labels: on top of what the plan has.
         steps: Dockerfile lines of the project, checked.
+        include: files and folders of a project without a package that are taken besides.
         allow: texts that the scan for leaks takes as harmless.
         offline: whether third-party wheels go into the context.
     """
@@ -72,6 +74,7 @@ class ImageSettings:
     environment: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     steps: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
     offline: bool = False
 
@@ -107,6 +110,7 @@ def image_settings(given: Given, flags: Mapping[str, Any], environ: Mapping[str,
         environment=_environment(said.get("env", {})),
         labels=_texts(said.get("labels", {}), "labels"),
         steps=_steps(said),
+        include=tuple(said.get("include", [])),
         allow=tuple(said.get("allow", [])),
         offline=bool(said.get("offline", False)),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ..errors import ExportError
 from ..interruption import scratch_folder
 from .inventory import Installed, Inventory, canonical
 from .package_index import run_pip
+from .pip_progress import PipProgress
 from .sources import Source, copy_sources
 from .wheel import WheelFile, normalise, read_wheel
 
@@ -74,11 +76,23 @@ def _packaged_at(origin: Path, inventory: Inventory, project: Path) -> OwnSource
 def package_name(folder: Path) -> str:
     """Canonical name of the package that a folder describes; empty where it describes none.
 
+    An application, as uv calls a project that is not built, is none.
+
     Raises:
         ExportError: its pyproject.toml cannot be read.
     """
-    name = read_pyproject(folder).get("project", {}).get("name")
-    return canonical(str(name)) if name else ""
+    described = read_pyproject(folder)
+    name = described.get("project", {}).get("name")
+    return canonical(str(name)) if name and _is_built(described, folder) else ""
+
+
+def _is_built(described: dict[str, Any], folder: Path) -> bool:
+    """Whether a folder is built into a package: by uv's rules, and where setuptools has a file of its own."""
+    said = described.get("tool", {}).get("uv", {}).get("package")
+    if isinstance(said, bool):
+        return said
+    setuptools = any((folder / name).is_file() for name in ("setup.py", "setup.cfg"))
+    return "build-system" in described or "scripts" in described["project"] or setuptools
 
 
 def read_pyproject(folder: Path) -> dict[str, Any]:
@@ -94,8 +108,12 @@ def read_pyproject(folder: Path) -> dict[str, Any]:
         raise ExportError(f"{path} cannot be read: {error}") from error
 
 
-def build_wheel(source: OwnSource, kept: list[Source], inventory: Inventory, python: str, to: Path) -> WheelFile:
+def build_wheel(
+    source: OwnSource, kept: list[Source], inventory: Inventory, python: str, to: Path, tell: Callable[[str], None]
+) -> WheelFile:
     """Build a package by its own build backend, from a copy: the user's folder is never written to.
+
+    `tell`: called, from another thread, with what takes long.
 
     Raises:
         ExportError: it does not build, or holds compiled code.
@@ -104,7 +122,7 @@ def build_wheel(source: OwnSource, kept: list[Source], inventory: Inventory, pyt
     with scratch_folder("ai-runner-build-") as place:
         copy, made = place / "source", place / "made"
         copy_sources(source.folder, kept, copy)
-        done = _run_build(source, copy, made, inventory, python)
+        done = _run_build(source, copy, made, inventory, python, PipProgress(tell, 1).read)
         wheels = list(made.glob("*.whl"))
         if done.returncode or not wheels:
             raise ExportError(
@@ -124,7 +142,9 @@ def build_wheel(source: OwnSource, kept: list[Source], inventory: Inventory, pyt
     return built
 
 
-def _run_build(source: OwnSource, copy: Path, made: Path, inventory: Inventory, python: str) -> Any:
+def _run_build(
+    source: OwnSource, copy: Path, made: Path, inventory: Inventory, python: str, on_line: Callable[[str], None]
+) -> Any:
     """pip, in the environment that has the backend already, else in one that pip makes for it."""
     asked = read_pyproject(source.folder).get("build-system", {}).get("requires", ["setuptools"])
     there = all(_is_installed(str(line), inventory) for line in asked)
@@ -132,7 +152,7 @@ def _run_build(source: OwnSource, copy: Path, made: Path, inventory: Inventory, 
     environment = {"SOURCE_DATE_EPOCH": EPOCH}
     if source.version:  # backends that ask git have none in the copy
         environment |= {"SETUPTOOLS_SCM_PRETEND_VERSION": source.version}
-    return run_pip(python, ["wheel", *flags, str(copy)], copy, environment)
+    return run_pip(python, ["wheel", *flags, str(copy)], copy, environment, on_line)
 
 
 def _is_installed(line: str, inventory: Inventory) -> bool:

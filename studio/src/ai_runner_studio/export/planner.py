@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..interpreter import Interpreter
 from .application import RUNNER, Application, find_application
@@ -78,7 +81,7 @@ def make_plan(
     inventory = take_inventory(interpreter, run.project, modules)
     target = Target(settings.python_version or inventory.python, settings.platform)
     application = find_application(settings, inventory, interpreter, workshop, tell)
-    index = PackageIndex(interpreter.path, target, run.project)
+    index = PackageIndex(interpreter.path, target, run.project, tell)
     pins = Pins(
         inventory=inventory,
         target=target,
@@ -114,8 +117,24 @@ def make_plan(
         dockerfile_lines=settings.steps,
         offline=settings.offline,
     )
+    if application.pipelines[0] in application.generated:
+        plan = _versioned_by_contents(plan)
     wheels = tuple(wheel.path for name, wheel in sorted(pins.own.items()) if name in wanted)
     return Draft(plan, wheels, installer_path, index, tuple(sorted(pins.private)), pins.torch_index)
+
+
+def _versioned_by_contents(plan: ImagePlan) -> ImagePlan:
+    """Return the plan with a version made of everything that is in the image: nobody has given one."""
+    said: Any = {"version": True, "labels": True, "left_out": True, "offline": True, "environment": {"VERSION"}}
+    contents = json.dumps(plan.model_dump(mode="json", exclude=said), sort_keys=True)
+    version = f"0.0.0+{hashlib.sha256(contents.encode()).hexdigest()[:12]}"
+    named = {"environment": "VERSION", "labels": "org.opencontainers.image.version"}
+    changed = {
+        table: {key: version if (key, value) == (name, plan.version) else value for key, value in values.items()}
+        for table, name in named.items()
+        for values in [getattr(plan, table)]
+    }
+    return plan.model_copy(update={"version": version, **changed})
 
 
 def _layers(pins: Pins, wanted: dict[str, Wanted], application: Application, target: Target) -> tuple[Layer, ...]:

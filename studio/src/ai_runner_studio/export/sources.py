@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,11 +33,16 @@ _CACHES = (
 _TOP_CACHES = ("build", "dist")
 _VERSION_CONTROL = (".git", ".hg", ".svn", ".gitmodules")
 CONTEXT_MARK = "image.json"
+_COMPILED = re.compile(r"\.(cpython-[^/]*|cp\d[^/]*|abi3)\.(so|pyd)$")
+# What Git LFS leaves in place of a file that was not fetched: https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
+_POINTER = b"version https://git-lfs.github.com/spec/"
+_LONGEST_POINTER_BYTES = 1024
 
 WHY_WEIGHTS = "weights belong into the models folder, prepared on the machine that serves"
 WHY_SECRET = "it may hold a secret"
 WHY_CACHE = "a cache or the result of a build"
 WHY_OUTSIDE = "outside of the package"
+WHY_POINTER = "a Git LFS pointer, not the file itself; fetch it with git lfs pull"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,25 +54,36 @@ class Source:
 
 
 def survey(folder: Path) -> tuple[list[Source], list[LeftOut]]:
-    """The files below a folder that may be in an image, and what may not. Both sorted by path."""
+    """The files below a folder that may be in an image, and what may not. Both sorted by path.
+
+    A link inside of the folder is what it leads to.
+    """
     left: list[LeftOut] = []
-    kept = [Source(path.relative_to(folder).as_posix(), path.stat().st_size) for path in _files(folder, folder, left)]
+    files = _files(folder, folder, left, (folder.resolve(),))
+    kept = [Source(path.relative_to(folder).as_posix(), path.stat().st_size) for path in files]
     return sorted(kept, key=lambda one: one.path), sorted(left, key=lambda one: one.what)
 
 
-def _files(root: Path, folder: Path, left: list[LeftOut]) -> Iterator[Path]:
+def _files(root: Path, folder: Path, left: list[LeftOut], above: tuple[Path, ...]) -> Iterator[Path]:
+    """Yield files that may be in an image. `above`: the real folders that `folder` was reached through."""
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         path = Path(entry.path)
         if _is_context(path):
             continue  # not told either: a second export of the same project is the same plan
-        why = _refusal(root, path)
+        why = _refusal(root, path, above)
         if why:
-            size = None if why == WHY_CACHE or path.is_symlink() or entry.name in _VERSION_CONTROL else _size(path)
-            left.append(LeftOut(what=path.relative_to(root).as_posix(), why=why, bytes=size))
+            unknown = why == WHY_CACHE or path.is_symlink() or entry.name in _VERSION_CONTROL
+            size = None if unknown or not (path.is_file() or path.is_dir()) else _size(path)
+            left.append(LeftOut(what=_printable(path.relative_to(root)), why=why, bytes=size))
         elif path.is_dir():
-            yield from _files(root, path, left)
-        elif path.is_file():
+            yield from _files(root, path, left, (*above, path.resolve()))
+        else:
             yield path
+
+
+def _printable(path: Path) -> str:
+    """Return the path with bytes that are not UTF-8 as escapes."""
+    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
 
 
 def _is_context(path: Path) -> bool:
@@ -74,28 +91,61 @@ def _is_context(path: Path) -> bool:
     return (path / CONTEXT_MARK).is_file() and (path / "Dockerfile").is_file()
 
 
-def _refusal(root: Path, path: Path) -> str:
+def _refusal(root: Path, path: Path, above: tuple[Path, ...]) -> str:
     """Why a file or folder must not be in the image; empty: it may."""
     name = path.name
-    if name in _VERSION_CONTROL:
-        return "version control"
-    if sounds_secret(name):
-        return WHY_SECRET
-    if _matches(name, _CACHES) or (path.parent == root and name in _TOP_CACHES and path.is_dir()):
+    if why := _link_refusal(root, path, above) if path.is_symlink() else _name_refusal(name):
+        return why
+    if not _is_utf8(name):
+        return "its name is not UTF-8, which a wheel cannot have"
+    if path.parent == root and name in _TOP_CACHES and path.is_dir():
         return WHY_CACHE
     if path.is_dir() and ((path / "pyvenv.cfg").is_file() or (path / "conda-meta").is_dir()):
         return "an environment"
-    if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
-        return "a link that leads out of the project"
-    if path.is_symlink() and path.is_dir():
-        return "a link to a folder, which could lead round in a circle"
     if path.is_file():
         size = path.stat().st_size
+        if size <= _LONGEST_POINTER_BYTES and path.read_bytes().startswith(_POINTER):
+            return WHY_POINTER
         if size >= WEIGHTS_FROM_BYTES and _matches(name.lower(), _WEIGHTS):
             return WHY_WEIGHTS
         if size >= LARGE_FROM_BYTES:
             return "large data belongs into the models folder"
-    return ""
+    return "" if path.is_file() or path.is_dir() else "neither a file nor a folder"
+
+
+def _name_refusal(name: str) -> str:
+    if name in _VERSION_CONTROL:
+        return "version control"
+    if sounds_secret(name):
+        return WHY_SECRET
+    return WHY_CACHE if _matches(name, _CACHES) else ""
+
+
+def _link_refusal(root: Path, path: Path, above: tuple[Path, ...]) -> str:
+    if why := _name_refusal(path.name):
+        return why
+    try:
+        target = path.resolve(strict=True)
+    except (OSError, RuntimeError):  # RuntimeError: a loop, before Python 3.13
+        return "a link to nothing"
+    if not target.is_relative_to(root.resolve()):
+        return "a link that leads out of the project"
+    if any(folder.is_relative_to(target) for folder in above):
+        return "a link to a folder that it is in"
+    return next(filter(None, map(_name_refusal, target.relative_to(root.resolve()).parts)), "")
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def is_compiled(path: str) -> bool:
+    """Whether a file is a module of compiled code; a library that `ctypes` loads is none."""
+    return bool(_COMPILED.search(path))
 
 
 def sounds_secret(name: str) -> bool:

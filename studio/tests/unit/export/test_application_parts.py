@@ -12,6 +12,7 @@ from ai_runner_studio.export.entrypoint import find_entrypoint, make_entrypoint
 from ai_runner_studio.export.git_state import published_at, revision
 from ai_runner_studio.export.inventory import Installed, Inventory
 from ai_runner_studio.export.loose_modules import defines, reach_of
+from ai_runner_studio.export.own_package import package_name
 from ai_runner_studio.export.torch_build import flavour_of
 from ai_runner_studio.export.wheel import WheelFile, files_of, write_wheel
 
@@ -51,6 +52,76 @@ class TestReach:
         assert sorted(reach.files) == [name for name in sorted(files) if name != "unused.py"]
         assert reach.foreign == {"torch": "mine/pipeline.py:1", "pydantic": "mine/params.py:1"}
         assert reach.optional == {"xformers", "scipy"}
+
+    def test_files_that_a_module_names_by_its_own_place_are_taken(self, tmp_path: Path) -> None:
+        text = """
+import os
+from pathlib import Path
+HERE = Path(__file__).resolve().parent
+ROOT = os.path.dirname(os.path.abspath(__file__))
+class P:
+    def __init__(self):
+        self.lut = open(os.path.join(ROOT, "luts", "a.cube"), "rb").read()
+        self.mask = (HERE / "mask.png").read_bytes()
+        self.many = [Path(ROOT, "sets", name).read_text() for name in "xy"]
+        self.late = open("late.txt")
+"""
+        names = ["luts/a.cube", "luts/b.cube", "mask.png", "sets/x", "sets/y", "late.txt", "notes.md"]
+        reach = reach_of(
+            ("effect",), written(tmp_path, {"effect.py": text, **dict.fromkeys(names, "data")}), inventory()
+        )
+        assert sorted(reach.files) == ["effect.py", "luts/a.cube", "mask.png", "sets/x", "sets/y"]
+        assert reach.beside == {"late.txt": "effect.py:11"}
+
+    def test_modules_that_are_imported_by_name_or_from_a_folder_on_the_path_are_taken(self, tmp_path: Path) -> None:
+        files = {
+            "effect.py": "import importlib, sys, os\nsys.path.insert(0, os.path.join(os.path.dirname(__file__), 'lib'))\n"
+            "import colour\nred = importlib.import_module('extras.red')\nany = importlib.import_module(f'more.{red}')\n",
+            "lib/colour.py": "import shade\n",
+            "lib/shade.py": "",
+            "extras/red.py": "",
+            "more/__init__.py": "",
+        }
+        reach = reach_of(("effect",), written(tmp_path, {**files, "lib2/unused.py": ""}), inventory())
+        assert sorted(reach.files) == sorted(files)
+        assert not {"colour", "shade", "extras", "more"} & {*reach.foreign, *reach.optional}
+
+    def test_a_file_named_like_the_runtime_is_not_taken_for_it(self, tmp_path: Path) -> None:
+        files = {"effect.py": "from runner.live.pipelines import Pipeline\n", "runner.py": "import sdk\n"}
+        reach = reach_of(("effect",), written(tmp_path, files), inventory())
+        assert (list(reach.files), list(reach.foreign)) == (["effect.py"], ["runner"])
+
+    def test_files_and_folders_are_included_on_request(self, tmp_path: Path) -> None:
+        written(tmp_path, {"effect.py": "", "data/a.bin": "", "data/b.py": "import late\n", "late.py": "", ".env": ""})
+        reach = reach_of(("effect",), tmp_path, inventory(), ("data/",))
+        assert sorted(reach.files) == ["data/a.bin", "data/b.py", "effect.py", "late.py"]
+        for place in ("nothing", ".env", "../x"):
+            with pytest.raises(ExportError, match=f"include: {place}: no file"):
+                reach_of(("effect",), tmp_path, inventory(), (place,))
+
+    @pytest.mark.parametrize(
+        ("name", "said"),
+        [
+            ("fast.cpython-311-x86_64-linux-gnu.so", "compiled code"),
+            ("fast.so", "compiled code"),
+            ("mine/fast.abi3.so", "compiled code"),
+        ],
+    )
+    def test_compiled_code_in_a_folder_needs_a_wheel(self, tmp_path: Path, name: str, said: str) -> None:
+        written(tmp_path, {"mine/__init__.py": "import fast\n", name: ""})
+        with pytest.raises(ExportError, match=said) as raised:
+            reach_of(("mine",), tmp_path, inventory())
+        assert "wheel" in raised.value.hint
+
+    @pytest.mark.parametrize("inner", ["mine", "mine/pipeline.py"])
+    def test_code_that_a_link_leads_out_of_the_project_for_is_refused(self, tmp_path: Path, inner: str) -> None:
+        written(tmp_path / "else", {"mine/pipeline.py": "", "mine/__init__.py": ""})
+        project = written(tmp_path / "project", {"a.py": ""})
+        if inner != "mine":
+            written(project, {"mine/__init__.py": ""})
+        (project / inner).symlink_to(tmp_path / "else" / inner)
+        with pytest.raises(ExportError, match=f"{inner}.* a link that leads out of the project"):
+            reach_of(("mine",), project, inventory())
 
     def test_a_syntax_error_is_told_with_its_place(self, tmp_path: Path) -> None:
         with pytest.raises(ExportError, match=r"a\.py:2 is no valid Python"):
@@ -156,6 +227,22 @@ class TestEntrypoint:
 )
 def test_a_build_of_torch_is_known_by_its_version_file(version: str, text: str, flavour: str) -> None:
     assert flavour_of(version, text) == flavour
+
+
+@pytest.mark.parametrize(
+    ("files", "name"),
+    [
+        ({"pyproject.toml": "[project]\nname = 'Tint'\n"}, ""),
+        ({"pyproject.toml": "[project]\nname = 'Tint'\n[tool.uv]\npackage = true\n"}, "tint"),
+        ({"pyproject.toml": "[project]\nname = 'Tint'\n[build-system]\nrequires = []\n"}, "tint"),
+        ({"pyproject.toml": "[project]\nname = 'Tint'\n[build-system]\n[tool.uv]\npackage = false\n"}, ""),
+        ({"pyproject.toml": "[project]\nname = 'Tint'\n[project.scripts]\na = 'a:b'\n"}, "tint"),
+        ({"pyproject.toml": "[project]\nname = 'Tint'\n", "setup.py": ""}, "tint"),
+        ({"setup.py": ""}, ""),
+    ],
+)
+def test_an_application_that_is_not_built_is_no_package(tmp_path: Path, files: dict[str, str], name: str) -> None:
+    assert package_name(written(tmp_path, files)) == name
 
 
 class TestGit:

@@ -8,7 +8,8 @@ import pytest
 from plans import plan, requirement
 from pydantic import ValidationError
 
-from ai_runner_studio.export.plan import ImagePlan
+from ai_runner_studio.export.plan import ImagePlan, Layer
+from ai_runner_studio.export.planner import _versioned_by_contents
 
 
 class TestText:
@@ -45,3 +46,22 @@ class TestNames:
     @pytest.mark.parametrize(("flavour", "gpu"), [("cpu", False), ("cu130", True), ("none", False)])
     def test_a_cuda_build_needs_a_gpu(self, flavour: str, gpu: bool) -> None:
         assert plan(torch={"flavour": flavour}).torch.needs_gpu is gpu
+
+
+class TestVersion:
+    def test_without_one_it_is_made_of_all_that_is_in_the_image(self) -> None:
+        def tag(**changed: object) -> str:
+            return _versioned_by_contents(plan(**changed)).tag
+
+        other = Layer(
+            name="dependencies", file="req/20-dependencies.txt", requirements=(requirement("numpy", version="2.0"),)
+        )
+        assert tag() == tag(labels={"org.opencontainers.image.revision": "abc-dirty"}, offline=True)
+        changes = [{"layers": (other,)}, {"base": "other:1"}, {"system_packages": ("sox",)}, {"command": ("x",)}]
+        assert len({tag(), *(tag(**change) for change in changes)}) == 1 + len(changes)
+
+    def test_all_that_names_it_is_changed(self) -> None:
+        made = _versioned_by_contents(plan(labels={"org.opencontainers.image.version": "1.2.0"}))
+        assert made.environment["VERSION"] == made.labels["org.opencontainers.image.version"] == made.version
+        assert made.version.startswith("0.0.0+")
+        assert _versioned_by_contents(plan(environment={"VERSION": "mine"})).environment["VERSION"] == "mine"

@@ -79,7 +79,43 @@ class TestSurvey:
         assert [one.path for one in survey(inside)[0]] == ["pkg/a.py", "pkg/in.py"]
         assert left_out(inside) == {
             "pkg/out.txt": "a link that leads out of the project",
-            "pkg/round": "a link to a folder, which could lead round in a circle",
+            "pkg/round": "a link to a folder that it is in",
+        }
+
+    def test_a_link_to_a_folder_of_the_project_is_that_folder(self, tmp_path: Path) -> None:
+        project(tmp_path, "vendor/look/pipeline.py", "vendor/look/lut.bin", ".ssh/key.txt")
+        os.symlink("vendor/look", tmp_path / "look")
+        os.symlink("../..", tmp_path / "vendor/look/up")
+        os.symlink(".ssh", tmp_path / "keys")
+        names = ["look/lut.bin", "look/pipeline.py", "vendor/look/lut.bin", "vendor/look/pipeline.py"]
+        assert [one.path for one in survey(tmp_path)[0]] == names
+        assert left_out(tmp_path) == {
+            ".ssh": "it may hold a secret",
+            "keys": "it may hold a secret",
+            "look/up": "a link to a folder that it is in",
+            "vendor/look/up": "a link to a folder that it is in",
+        }
+
+    def test_folders_that_link_to_each_other_end(self, tmp_path: Path) -> None:
+        project(tmp_path, "a/one.py", "b/two.py")
+        os.symlink("../b", tmp_path / "a/b")
+        os.symlink("../a", tmp_path / "b/a")
+        assert [one.path for one in survey(tmp_path)[0]] == ["a/b/two.py", "a/one.py", "b/a/one.py", "b/two.py"]
+
+    def test_what_is_no_file_is_reported_with_the_reason(self, tmp_path: Path) -> None:
+        project(tmp_path, "a.py")
+        os.symlink("nowhere", tmp_path / "dead.bin")
+        os.symlink("loop", tmp_path / "loop")
+        os.mkfifo(tmp_path / "pipe")
+        (tmp_path / "model.pt").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.txt")).write_text("")
+        assert [one.path for one in survey(tmp_path)[0]] == ["a.py"]
+        assert left_out(tmp_path) == {
+            "caf\\xe9.txt": "its name is not UTF-8, which a wheel cannot have",
+            "dead.bin": "a link to nothing",
+            "loop": "a link to nothing",
+            "model.pt": "a Git LFS pointer, not the file itself; fetch it with git lfs pull",
+            "pipe": "neither a file nor a folder",
         }
 
     def test_a_copy_holds_what_was_kept(self, tmp_path: Path) -> None:
