@@ -140,6 +140,16 @@ def test_wheels_for_other_machines_are_named(tmp_path: Path, monkeypatch: pytest
     assert "source distribution" not in said
 
 
+def test_a_constraint_that_allows_the_version_is_not_the_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    wheel(tmp_path, "torch", "2.9.0+cpu", f"cp3{sys.version_info[1]}-cp3{sys.version_info[1]}-linux_x86_64")
+    (tmp_path / "constraints.txt").write_text("torch<=3\n")
+    monkeypatch.setenv("PIP_CONSTRAINT", str(tmp_path / "constraints.txt"))
+    said = failure(tmp_path, "torch==2.9.0+cpu", "linux/arm64")
+    assert "torch 2.9.0+cpu has no wheel" in said
+    assert "constraint" not in said
+
+
 def test_constraints_that_exclude_a_version_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     wheel(tmp_path, "colours", "2.0")

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
@@ -41,18 +42,21 @@ def index_failure(said: str, log: str, target: Target) -> ExportError:
         return ExportError(
             f"{of}: downloaded file does not match its hash", "the index may be stale: clear pip's cache and try again"
         )
-    if conflict := _conflict(said):
-        return conflict
+    causes = _causes(said)
+    allowed = _allowed(causes)
+    if causes and not allowed:
+        return _conflict(causes)
     if found := _NEEDS_PYTHON.search(said):
         return _other_python(found[1], found[2], target)
-    missing = _MISSING.search(said)
+    # With a constraint pip calls it a conflict, too, when an index lacks what the constraint allows.
+    missing = allowed or next(iter(_MISSING.findall(said)), "")
     not_fetched = [reason for reason in _NOT_FETCHED.findall(log) if "404" not in reason]
     if _REFUSED.search(said) or any(map(_REFUSED.search, not_fetched)):
-        return _refused(missing.group(1) if missing else "")
+        return _refused(missing)
     if not_fetched:
         return _not_responding(not_fetched[-1])
     if missing:
-        return _missing(missing.group(1), log, target)
+        return _missing(missing, log, target)
     errors = [line.removeprefix("ERROR: ") for line in said.splitlines() if line.startswith("ERROR:")]
     last = (errors or said.splitlines() or ["no output"])[-1]
     what = re.sub(r"(?:https?|file)://\S+", "(address)", last)
@@ -76,22 +80,42 @@ def _not_responding(reason: str) -> ExportError:
     )
 
 
-def _conflict(said: str) -> ExportError | None:
-    """Return which versions exclude each other; None if that is not what pip says."""
+def _causes(said: str) -> list[str]:
+    """Return what pip says of versions that exclude each other, a line for each; none where it is not about that."""
     if "ResolutionImpossible" not in said and "conflicting dependencies" not in said:
-        return None
+        return []
     block = re.search(r"The conflict is caused by:\n((?:[ \t]+\S.*\n|\s*\n)+)", said)
-    causes = [line.strip() for line in block.group(1).splitlines() if line.strip()] if block else []
-    causes = causes or re.findall(r"Cannot install (.+?) because", said)
-    constrained = any("constraint" in cause for cause in causes)
-    return ExportError(
-        f"pip's configuration excludes versions of the environment: {'; '.join(causes)}"
-        if constrained
-        else f"versions exclude each other: {'; '.join(causes)}",
-        "change the constraints (PIP_CONSTRAINT, pip config list), or install versions that they allow"
-        if constrained
-        else "install versions that fit each other",
-    )
+    lines = [line.strip() for line in block.group(1).splitlines() if line.strip()] if block else []
+    return lines or re.findall(r"Cannot install (.+?) because", said) or ["pip does not name them"]
+
+
+def _allowed(causes: list[str]) -> str:
+    """Return the pinned requirement that none of the others excludes; empty: there is none."""
+    requirements = [one for cause in causes if (one := _requirement(cause.rpartition(" ")[2]))]
+    for pin in requirements:
+        version = str(pin.specifier).removeprefix("==")
+        others = [one for one in requirements if one is not pin]
+        if str(pin.specifier) != f"=={version}" or len(requirements) < len(causes):
+            continue
+        if others and all(one.name == pin.name and one.specifier.contains(version, True) for one in others):
+            return f"{pin.name}=={version}"
+    return ""
+
+
+def _requirement(text: str) -> Requirement | None:
+    try:
+        return Requirement(text)
+    except InvalidRequirement:
+        return None
+
+
+def _conflict(causes: list[str]) -> ExportError:
+    if any("constraint" in cause for cause in causes):
+        return ExportError(
+            f"pip's configuration excludes versions of the environment: {'; '.join(causes)}",
+            "change the constraints (PIP_CONSTRAINT, pip config list), or install versions that they allow",
+        )
+    return ExportError(f"versions exclude each other: {'; '.join(causes)}", "install versions that fit each other")
 
 
 @dataclass(frozen=True, slots=True)

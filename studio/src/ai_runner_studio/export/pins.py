@@ -136,11 +136,16 @@ class Pins:
         flavour = line.partition("+")[2]
         try:
             return self.index.ask([line])
-        except ExportError:
+        except ExportError as error:
             if not flavour:
                 raise
+            first = error
         self.torch_index = flavour
-        return self.index.ask([line], flavour)
+        try:
+            return self.index.ask([line], flavour)
+        except ExportError as error:
+            more = f"; PyTorch's own index: {error}" if str(error) != str(first) else ""
+            raise ExportError(str(first), first.hint + more) from error
 
     def _from_base(self, name: str) -> bool:
         return name == "torch" and self.torch == "none"

@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 
 EVERY_S = 5.0
+LARGE = 50  # MB: what takes long to download
 
 _COLLECTING = re.compile(r"Collecting ([\w.-]+)")
-_DOWNLOADING = re.compile(r"Downloading (?:\S*/)?(\S+) \((\S+ [MG]B)\)")
+_DOWNLOADING = re.compile(r"Downloading (?:\S*/)?(\S+) \(((\S+) ([MG])B)\)")
 _RETRYING = re.compile(r"Retrying \(Retry\(total=(\d+)")
 
 
@@ -32,7 +33,8 @@ class PipProgress:
                 f"the package index is not responding; trying again ({left} {'try' if left == 1 else 'tries'} left)"
             )
         elif found := _DOWNLOADING.search(line):
-            self._say(f"downloading {found[1]} ({found[2]})")
+            if found[4] == "G" or float(found[3]) >= LARGE:
+                self._say(f"downloading {found[1]} ({found[2]})")
         elif found := _COLLECTING.search(line):
             self._seen += 1
             if self._clock() - self._told_at >= EVERY_S:
