@@ -21,6 +21,9 @@ def run(arguments: list[str]) -> int:
     """Run one command; the exit code (0 done, 1 failed, 2 wrong use, 128 + N ended by signal N)."""
     import os
 
+    from .terminal_text import guard_standard_streams
+
+    guard_standard_streams()
     try:
         return _run(arguments)
     except BrokenPipeError:

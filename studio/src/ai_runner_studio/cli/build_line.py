@@ -9,6 +9,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, TextIO
 
+from ..terminal_text import CLEAR_LINE, control
+
 if TYPE_CHECKING:
     from ..export.build_progress import BuildProgress
 
@@ -46,14 +48,15 @@ class BuildLine:
     def end(self) -> None:
         """Take the live line away."""
         if self._live and self._text:
-            self._stream.write("\r\x1b[2K")
+            control(self._stream, CLEAR_LINE)
             self._stream.flush()
         self._text = ""
 
     def _draw(self) -> None:
         width = shutil.get_terminal_size().columns - 1
         seconds = f"  {time.monotonic() - self._since:.0f} s"
-        self._stream.write(f"\r\x1b[2K{self._text[: width - len(seconds)]}{seconds}")
+        control(self._stream, CLEAR_LINE)
+        self._stream.write(f"{self._text[: width - len(seconds)]}{seconds}")
         self._stream.flush()
 
 

@@ -6,6 +6,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
+from ..terminal_text import control
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -21,9 +23,9 @@ INTERRUPTED = 130
 def show_error(message: str, hint: str = "", stream: TextIO | None = None) -> None:
     """Write ``error: ...`` and, where there is a way out, ``hint: ...`` to stderr."""
     stream = stream or sys.stderr
-    print(f"{_coloured('error:', '31', stream)} {message}", file=stream)
+    _print_labelled("error:", "31", message, stream)
     if hint:
-        print(f"{_coloured('hint:', '36', stream)} {hint}", file=stream)
+        _print_labelled("hint:", "36", hint, stream)
 
 
 def show_studio_error(error: StudioError) -> None:
@@ -34,15 +36,16 @@ def show_studio_error(error: StudioError) -> None:
 def show_report(report: ErrorReport, what: str, stream: TextIO | None = None) -> None:
     """Show a failure of the user's code: what, where, the code around it, the way out."""
     stream = stream or sys.stderr
-    print(f"{_coloured('error:', '31', stream)} {what}: {report.kind}: {report.message}", file=stream)
+    _print_labelled("error:", "31", f"{what}: {report.kind}: {report.message}", stream)
     if report.file:
         function = f", in {report.function}" if report.function else ""
         print(f"  {report.file}:{report.line}{function}", file=stream)
     for line in report.code:
         text = f"  {'>' if line.fault else ' '} {line.number:>4} | {line.text}"
-        print(_coloured(text, "1", stream) if line.fault else text, file=stream)
+        _write(text, "1" if line.fault else "", stream)
+        stream.write("\n")
     if report.hint:
-        print(f"{_coloured('hint:', '36', stream)} {report.hint}", file=stream)
+        _print_labelled("hint:", "36", report.hint, stream)
 
 
 def show_unexpected(error: BaseException, verbose: bool) -> None:
@@ -75,8 +78,17 @@ def write_log(trace: str) -> Path:
     return path
 
 
-def _coloured(text: str, code: str, stream: TextIO) -> str:
-    """The text in a colour, where the stream is a terminal and nobody asked for plain text (no-color.org)."""
-    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty():
-        return text
-    return f"\x1b[{code}m{text}\x1b[0m"
+def _print_labelled(label: str, colour: str, text: str, stream: TextIO) -> None:
+    _write(label, colour, stream)
+    stream.write(f" {text}\n")
+
+
+def _write(text: str, colour: str, stream: TextIO) -> None:
+    """Write in a colour, where the stream is a terminal and nobody asked for plain text (no-color.org)."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty()
+    if plain or not colour:
+        stream.write(text)
+        return
+    control(stream, f"\x1b[{colour}m")
+    stream.write(text)
+    control(stream, "\x1b[0m")

@@ -8,6 +8,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, TextIO
 
+from ..terminal_text import CLEAR_LINE, control
+
 if TYPE_CHECKING:
     from ..headless import Progress
 
@@ -35,7 +37,8 @@ class ProgressLine:
         text = describe(progress)
         if self._live:
             width = shutil.get_terminal_size().columns - 1
-            self._stream.write(f"\r\x1b[2K{text[:width]}")
+            control(self._stream, CLEAR_LINE)
+            self._stream.write(text[:width])
             self._open = True
         else:
             self._stream.write(text + "\n")
@@ -44,7 +47,7 @@ class ProgressLine:
     def end(self) -> None:
         """Take the live line away."""
         if self._open:
-            self._stream.write("\r\x1b[2K")
+            control(self._stream, CLEAR_LINE)
             self._stream.flush()
             self._open = False
 

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, TextIO
 
+from ..terminal_text import control
+
 if TYPE_CHECKING:
     from runner.live.trickle.relay_channel import ChannelStatistics
 
@@ -52,7 +54,8 @@ class LiveBoard(RelayBoard):
         lines = table(channels, size.lines - 2)
         # Up to where the last block began; a terminal that draws all of it at once does not flicker.
         back = f"\x1b[{self._drawn}F" if self._drawn else ""
-        self._write(back + "\x1b[J" + "".join(f"{line[: size.columns - 1]}\n" for line in lines))
+        control(self._stream, back + "\x1b[J")
+        self._write("".join(f"{line[: size.columns - 1]}\n" for line in lines))
         self._drawn = len(lines)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from ..terminal_text import CLEAR_LINE, control
 from .flags import StudioFlags, with_flags
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def check_terminal() -> None:
 
     instead = "use `ai-runner-studio run` for a run without a screen"
     for stream, name in ((sys.stdin, "stdin"), (sys.stdout, "stdout")):
-        if not stream.isatty():
+        if stream is None or stream.closed or not stream.isatty():
             raise TerminalError(f"{name} is not a terminal, the studio cannot open its screen", instead)
     if os.environ.get("TERM") == "dumb":
         raise TerminalError("TERM=dumb: this terminal cannot show a screen", instead)
@@ -101,7 +102,7 @@ async def _start(session: Session) -> None:
     try:
         await session.start(meanwhile=_import_screen)
     finally:
-        sys.stderr.write("\r\x1b[K")  # the line is free again, for the shell or an error
+        control(sys.stderr, CLEAR_LINE)  # the line is free again, for the shell or an error
         sys.stderr.flush()
 
 

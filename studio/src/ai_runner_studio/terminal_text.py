@@ -1,0 +1,62 @@
+"""Text from outside on its way to a terminal: control characters become visible, our own sequences pass.
+
+A log line, an exception or a source line may hold sequences that clear the screen, move the cursor or write to the
+clipboard. `TerminalStream` guards what commands print; the screen has `ControlFilter` in `tui`.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+CLEAR_LINE = "\r\x1b[2K"
+
+# C0 but tab and line feed, DEL, C1, line separators, bidirectional overrides, surrogates.
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    r"""Return `text` with control characters as Python writes them: ``\x1b[2J``. Tabs and line feeds stay."""
+    return _UNSAFE.sub(lambda found: ascii(found[0])[1:-1], text.replace("\r\n", "\n"))
+
+
+class TerminalStream:
+    """A text stream on a terminal: `write` shows control characters, `control` sends them."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(visible(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def control(self, sequence: str) -> None:
+        """Send a sequence of our own."""
+        self._stream.write(sequence)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def control(stream: TextIO, sequence: str) -> None:
+    """Send a sequence of our own to a stream, whether it is guarded or not."""
+    if isinstance(stream, TerminalStream):
+        stream.control(sequence)
+    else:
+        stream.write(sequence)
+
+
+def guard_standard_streams() -> None:
+    """From now on, whatever this process prints to a terminal is made visible."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None and not stream.closed and stream.isatty() and not isinstance(stream, TerminalStream):
+            setattr(sys, name, cast("TextIO", TerminalStream(stream)))
