@@ -42,7 +42,10 @@ class ShipFlags(ImageFlags):
     ] = None
     models_volume: Annotated[
         str | None,
-        typer.Option(metavar="SIZE|DIR", help="For --emit: weights in a volume of a size (50Gi), or a host's folder."),
+        typer.Option(
+            metavar="SIZE|DIR|none",
+            help="For --emit: weights in a volume of a size (50Gi), a host's folder, or none.",
+        ),
     ] = None
     runner_url: Annotated[
         list[str] | None,

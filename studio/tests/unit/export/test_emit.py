@@ -131,6 +131,34 @@ class TestKubernetes:
             volume = pod(found[kind])["volumes"][0]
             assert volume == {"name": "models", "hostPath": {"path": "/srv/models", "type": "Directory"}}
 
+    def test_a_pipeline_without_weights_has_no_volume_and_no_job(self) -> None:
+        made = shipment("kubernetes", models="none")
+        assert list(files(made)) == ["kubernetes.yaml"]
+        spec = pod(objects(made)["Deployment"])
+        assert [each["name"] for each in spec["volumes"]] == ["tmp"]
+        assert [each["mountPath"] for each in spec["containers"][0]["volumeMounts"]] == ["/tmp"]
+        (weights,) = [each for each in emit(shipment("kubernetes")) if each.name == "kubernetes-models.yaml"]
+        assert "--models-volume none" in weights.notes[0]
+
+    @pytest.mark.parametrize("replicas", [1, 2])
+    def test_live_runner_routes_which_no_token_guards_are_reached_by_labelled_pods_alone(self, replicas: int) -> None:
+        made = Shipment(plan(), Terms(kinds=("kubernetes", "runners"), image=IMAGE, replicas=replicas))
+        (text,) = [each.text for each in emit(made) if each.name == "kubernetes.yaml"]
+        found = {each["kind"]: each for each in yaml.safe_load_all(text)}
+        spec = found["NetworkPolicy"]["spec"]
+        assert spec["podSelector"]["matchLabels"] == found["Service"]["spec"]["selector"]
+        assert spec["policyTypes"] == ["Ingress"]
+        assert spec["ingress"] == [
+            {
+                "from": [{"podSelector": {"matchLabels": {"my-pipeline-client": "true"}}}],
+                "ports": [{"protocol": "TCP", "port": "http"}],
+            }
+        ]
+        assert "my-pipeline-client=true" in text.partition("apiVersion")[0]
+
+    def test_where_the_token_guards_all_routes_there_is_no_policy(self) -> None:
+        assert "NetworkPolicy" not in objects(shipment("kubernetes"))
+
     def test_what_does_not_fit_the_schemas_is_not_written(self) -> None:
         with pytest.raises(ManifestError, match=r"x\.yaml: Service: spec\.ports.*"):
             kubernetes._manifest("x.yaml", "", [{"apiVersion": "v1", "kind": "Service", "spec": {"ports": "many"}}])
@@ -185,6 +213,13 @@ class TestCompose:
                 "read_only": False,
             }
         ]
+
+    def test_a_pipeline_without_weights_has_no_volume_and_no_preparation(self) -> None:
+        made = shipment("compose", models="none")
+        described = yaml.safe_load(files(made)["compose.yaml"])
+        assert list(described["services"]) == ["my-pipeline"]
+        assert "volumes" not in described | described["services"]["my-pipeline"]
+        assert "prepare" not in files(made)["compose.yaml"]
 
     def test_what_does_not_fit_the_specification_is_not_written(self) -> None:
         from ai_runner_studio.export.emit import compose
@@ -298,10 +333,10 @@ class TestRefused:
             ({"image": "a" * 4000 + "!"}, "is no reference"),
             ({"replicas": 0}, "--replicas is 0"),
             ({"gpus": -1}, "--gpus is -1"),
-            ({"models": "much"}, "neither a size nor a folder"),
-            ({"models": "/srv/../etc"}, "neither a size nor a folder"),
-            ({"models": "/srv/$HOME"}, "neither a size nor a folder"),
-            ({"models": "/"}, "neither a size nor a folder"),
+            ({"models": "much"}, "neither a size, a folder nor none"),
+            ({"models": "/srv/../etc"}, "neither a size, a folder nor none"),
+            ({"models": "/srv/$HOME"}, "neither a size, a folder nor none"),
+            ({"models": "/"}, "neither a size, a folder nor none"),
             ({"replicas": 2, "runner_urls": ("http://a:8000",)}, "--runner-url is given 1 times"),
             ({"kinds": ("helm",)}, "--emit 'helm' is no kind"),
         ],

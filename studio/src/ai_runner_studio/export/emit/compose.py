@@ -26,11 +26,15 @@ def manifests(shipment: Shipment) -> list[Manifest]:
     """
     name = shipment.name
     services = {each: _runner(shipment, index) for index, each in enumerate(shipment.names)}
-    described: Object = {"name": name, "services": {**services, f"{name}-models": _models_step(shipment)}}
-    if not shipment.models_folder:
+    fetch = ""
+    if shipment.has_models:
+        services[f"{name}-models"] = _models_step(shipment)
+        fetch = f"\n  docker compose --profile prepare run --rm {name}-models    # fetches the weights, once"
+    described: Object = {"name": name, "services": services}
+    if shipment.models_size:
         described["volumes"] = {"models": {}}
-    heading = f"""Serves {name} on this machine alone, at {", ".join(f"127.0.0.1:{port}" for port in shipment.ports)}.
-  docker compose --profile prepare run --rm {name}-models    # fetches the weights, once
+    places = ", ".join(f"127.0.0.1:{port}" for port in shipment.ports)
+    heading = f"""Serves {name} on this machine alone, at {places}.{fetch}
   docker compose up --detach --wait
 AUTH_TOKEN (who may start streams) and HF_TOKEN (weights that need one) are read from {name}.env, if there is one."""
     try:
@@ -79,7 +83,7 @@ def _runner(shipment: Shipment, index: int) -> Object:
         "restart": "unless-stopped",
         "stop_grace_period": f"{END_WITHIN_S}s",
         "ports": [f"127.0.0.1:{shipment.ports[index]}:{shipment.plan.port}"],
-        "volumes": [_models(shipment, read_only=True)],
+        **({"volumes": [_models(shipment, read_only=True)]} if shipment.has_models else {}),
         "healthcheck": {
             "test": ["CMD", "python3", "-c", _ask_ready(shipment.plan.port)],
             "interval": "5s",

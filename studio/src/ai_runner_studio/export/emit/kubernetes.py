@@ -16,34 +16,46 @@ Object = dict[str, Any]
 
 
 def manifests(shipment: Shipment) -> list[Manifest]:
-    """``kubernetes-models.yaml``: volume and job; ``kubernetes.yaml``: service and runners.
+    """``kubernetes-models.yaml``: volume and job; ``kubernetes.yaml``: service, runners, and who may reach them.
 
     Raises:
         UsageError: kubernetes-validate is not installed. ManifestError: an object does not fit Kubernetes' schemas.
     """
+    return [*([_weights(shipment)] if shipment.has_models else []), _serving(shipment)]
+
+
+def _weights(shipment: Shipment) -> Manifest:
     name = shipment.name
-    before = [_claim(shipment)] if shipment.models_size else []
-    models = _manifest(
+    return _manifest(
         "kubernetes-models.yaml",
         f"""Fetches the weights of {name} into its models volume; apply it first, and wait for it:
   kubectl apply -f kubernetes-models.yaml
   kubectl wait --for=condition=complete --timeout=2h job/{name}-models
 Where weights need a token, it is read from the secret below, as HF_TOKEN.""",
-        [*before, _job(shipment)],
+        [*([_claim(shipment)] if shipment.models_size else []), _job(shipment)],
+        "a pipeline without weights does not need this file: --models-volume none",
     )
-    serve = _manifest(
-        "kubernetes.yaml",
-        f"""Serves {name}. Who may start streams is decided by a token that is not in this file:
+
+
+def _serving(shipment: Shipment) -> Manifest:
+    name = shipment.name
+    heading = f"""Serves {name}. Who may start streams is decided by a token that is not in this file:
   kubectl create secret generic {name} --from-literal={SECRET_KEY}=...
-  kubectl apply -f kubernetes.yaml""",
-        [_service(shipment), _workload(shipment)],
-    )
-    return [models, serve]
+  kubectl apply -f kubernetes.yaml"""
+    objects, notes = [_service(shipment), _workload(shipment)], []
+    if shipment.live_runner:
+        label = "".join(f"{key}={value}" for key, value in _clients(shipment).items())
+        heading += f"""
+The live-runner routes do not check that token: only pods labelled {label} reach the runners.
+  kubectl label pod ORCHESTRATOR {label}"""
+        objects.append(_policy(shipment))
+        notes.append(f"only pods labelled {label} reach the runners, in clusters that enforce network policies")
+    return _manifest("kubernetes.yaml", heading, objects, *notes)
 
 
-def _manifest(name: str, heading: str, objects: list[Object]) -> Manifest:
+def _manifest(name: str, heading: str, objects: list[Object], *notes: str) -> Manifest:
     try:
-        return Manifest(name, yaml_text(heading, *(_checked(each, name) for each in objects)))
+        return Manifest(name, yaml_text(heading, *(_checked(each, name) for each in objects)), notes)
     except ImportError as error:
         raise needs("kubernetes", "kubernetes-validate", error) from error
 
@@ -67,6 +79,26 @@ def _metadata(shipment: Shipment, name: str = "", **labels: str) -> Object:
 
 def _selector(shipment: Shipment) -> dict[str, str]:
     return {"app.kubernetes.io/name": shipment.name, "app.kubernetes.io/component": "runner"}
+
+
+def _clients(shipment: Shipment) -> dict[str, str]:
+    """The label of pods that may reach the runners."""
+    return {f"{shipment.name}-client": "true"}
+
+
+def _policy(shipment: Shipment) -> Object:
+    """Let clients of this namespace reach the port, and nobody else; probes come from the node, which is exempt."""
+    clients = {"podSelector": {"matchLabels": _clients(shipment)}}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": _metadata(shipment),
+        "spec": {
+            "podSelector": {"matchLabels": _selector(shipment)},
+            "policyTypes": ["Ingress"],
+            "ingress": [{"from": [clients], "ports": [{"protocol": "TCP", "port": "http"}]}],
+        },
+    }
 
 
 def _claim(shipment: Shipment) -> Object:
@@ -135,22 +167,26 @@ def _pod(shipment: Shipment, container: Object, labels: dict[str, str]) -> Objec
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [container],
-        "volumes": [{"name": "models", **_models(shipment)}, {"name": "tmp", "emptyDir": {}}],
+        "volumes": [*_models(shipment), {"name": "tmp", "emptyDir": {}}],
     }
     if shipment.gpu_count:
         spec["tolerations"] = [{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}]
     return {"metadata": {"labels": _metadata(shipment, **labels)["labels"]}, "spec": spec}
 
 
-def _models(shipment: Shipment) -> Object:
+def _models(shipment: Shipment) -> list[Object]:
+    if not shipment.has_models:
+        return []
+    place: Object = {"persistentVolumeClaim": {"claimName": f"{shipment.name}-models"}}
     if shipment.models_folder:
-        return {"hostPath": {"path": shipment.models_folder, "type": "Directory"}}
-    return {"persistentVolumeClaim": {"claimName": f"{shipment.name}-models"}}
+        place = {"hostPath": {"path": shipment.models_folder, "type": "Directory"}}
+    return [{"name": "models", **place}]
 
 
 def _mounts(shipment: Shipment, read_only: bool) -> list[Object]:
     models: Object = {"name": "models", "mountPath": shipment.plan.models_dir}
-    return [models | ({"readOnly": True} if read_only else {}), {"name": "tmp", "mountPath": TMP}]
+    mounted = [models | ({"readOnly": True} if read_only else {})] if shipment.has_models else []
+    return [*mounted, {"name": "tmp", "mountPath": TMP}]
 
 
 def _container(shipment: Shipment, name: str, environment: dict[str, str]) -> Object:

@@ -16,6 +16,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 LONGEST_NAME = 52  # of 63 that a DNS label may have: Kubernetes and we append to it
 MOST_REPLICAS = 1000
+NO_MODELS = "none"
 MOST_GPUS = 16
 END_WITHIN_S = 15  # the runner ends within 7 s, and orchestrators give 8 s
 START_WITHIN_S = 180  # until /health answers; as long as an orchestrator waits
@@ -38,7 +39,8 @@ class Terms:
         image: reference that the engines pull; empty: the plan's own tag, which is a local one.
         replicas: runners to start. One serves one stream, so each has an address of its own.
         gpus: of each runner; None: one if the image's torch is built for CUDA, else none.
-        models: where weights are: a size such as ``50Gi`` (a volume that the engine makes), or a folder of the host.
+        models: where weights are: a size such as ``50Gi`` (a volume that the engine makes), or a folder of the host;
+            ``none``: the pipeline has no weights.
         runner_urls: by which an orchestrator reaches the runners, one for each; empty: by the names of the engine.
         environ: the environment that ``LIVE_RUNNER_*`` settings of runners.json are taken from.
 
@@ -74,13 +76,14 @@ class Terms:
             )
 
     def _check_models(self) -> None:
-        if _SIZE.fullmatch(self.models):
+        if self.models == NO_MODELS or _SIZE.fullmatch(self.models):
             return
         parts = self.models.split("/")
         if parts[0] or ".." in parts or not self.models.strip("/") or re.search(r"[\x00-\x1f:$]", self.models):
             raise UsageError(
-                f"--models-volume {self.models!r} is neither a size nor a folder",
-                "a size such as 50Gi asks for a volume; a whole path such as /srv/models names a folder of the host",
+                f"--models-volume {self.models!r} is neither a size, a folder nor none",
+                "use a size such as 50Gi for a volume, a whole path such as /srv/models for a folder of the host, or "
+                "none for a pipeline without weights",
             )
 
 
@@ -116,14 +119,24 @@ class Shipment:
         return int(self.plan.torch.needs_gpu) if self.terms.gpus is None else self.terms.gpus
 
     @property
+    def has_models(self) -> bool:
+        """Whether the pipeline has weights, which are fetched before it serves."""
+        return self.terms.models != NO_MODELS
+
+    @property
+    def live_runner(self) -> bool:
+        """Whether the routes of the live-runner contract are on."""
+        return "runners" in self.terms.kinds
+
+    @property
     def models_folder(self) -> str:
         """The folder of the host that has the weights; empty: a volume."""
         return self.terms.models if self.terms.models.startswith("/") else ""
 
     @property
     def models_size(self) -> str:
-        """Of the volume that has the weights; empty: a folder of the host."""
-        return "" if self.models_folder else self.terms.models
+        """Of the volume that has the weights; empty: there is none, or a folder of the host."""
+        return self.terms.models if self.has_models and not self.models_folder else ""
 
     @property
     def ports(self) -> tuple[int, ...]:
@@ -144,7 +157,7 @@ class Shipment:
     @property
     def environment(self) -> dict[str, str]:
         """What a runner needs beyond the image's own: with a root that is read-only, caches go below HOME."""
-        return {"HOME": TMP} | ({"LIVE_RUNNER": "1"} if "runners" in self.terms.kinds else {})
+        return {"HOME": TMP} | ({"LIVE_RUNNER": "1"} if self.live_runner else {})
 
     @property
     def preparing(self) -> dict[str, str]:
