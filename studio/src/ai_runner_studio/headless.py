@@ -129,6 +129,8 @@ class HeadlessRun:
                     # One that broke off after it was opened was not asked for wrongly.
                     code = _exit_code(kind in ("source", "sink") and self.figures.stream is None)
                     self._fail(RunError(kind, self._in_users_terms(event.error), exit_code=code))
+                elif self.settings.strict and self.figures.damage:
+                    self._fail(RunError("source", f"the input is damaged or cut off: {self.figures.damage}"))
             case LoadFailed() if event.serving is None:
                 what = f"the pipeline did not load, at '{event.report.phase}'"
                 asked_wrongly = event.report.kind == "ParamsError"
@@ -158,6 +160,7 @@ class HeadlessRun:
             pipeline=self.settings.pipeline_import,
             input=self._input(),
             error=error,
+            damage=figures.damage,
             output=self.settings.output if error is None else None,
             frames_in=frames_in,
             frames_out=frames_out,

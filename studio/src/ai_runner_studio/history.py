@@ -9,6 +9,7 @@ from typing import Any
 from runner.live.events import (
     Event,
     HostStarted,
+    InputDamaged,
     LoadFailed,
     LoadPlanned,
     LoadStarted,
@@ -105,7 +106,7 @@ class History:
             case PipelineFailed(report=report, count=count):
                 self._frame_error_at = event.at
                 self.update(error=report, error_count=count)
-            case PipelineWarned(message=message):
+            case PipelineWarned(message=message) | InputDamaged(message=message):
                 self.notice(message)
             case ProcessExited():
                 self._add_exit(event)

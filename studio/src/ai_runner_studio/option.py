@@ -161,6 +161,7 @@ OPTIONS: dict[str, Option] = {
         Option("max-fps", "number", zero=True),
         Option("hardware", "text", HARDWARE_USE),
         Option("realtime", "yes-no"),
+        Option("strict", "yes-no"),
         Option("frames", "count"),
         Option("duration", "number"),
         Option("image", "table"),

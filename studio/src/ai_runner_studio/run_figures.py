@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from runner.live.events import (
     Event,
     HostStarted,
+    InputDamaged,
     LoadFailed,
     LoadPlan,
     LoadPlanned,
@@ -20,6 +21,7 @@ from runner.live.events import (
     StreamEnded,
     StreamStarted,
 )
+from runner.live.input_damage import InputDamage
 
 from .route import drops, drops_in_all
 from .run_load import RunLoad, load_record
@@ -36,6 +38,7 @@ class RunFigures:
     served: LoadSucceeded | None = None
     loads: list[RunLoad] = field(default_factory=list)
     params: dict[str, object] = field(default_factory=dict)
+    damage: InputDamage | None = None
     warnings: list[str] = field(default_factory=list)
     memory_bytes: int = 0
     vram_bytes: int | None = None
@@ -55,6 +58,9 @@ class RunFigures:
             case ParamsChanged():
                 self.params = dict(event.params)
             case PipelineWarned():
+                self.warnings.append(event.message)
+            case InputDamaged(damage=damage):
+                self.damage = damage
                 self.warnings.append(event.message)
             case MetricsTaken():
                 self._add_metrics(event)

@@ -9,6 +9,9 @@ The JSON document, whether the run went well or not (every key is always there):
                   fault}], traceback}
     pipeline      import path
     input         {name, source, width, height, fps, frames, duration_s}; what the source does not say is null
+    damage        null if all of the input could be read, else {decode_errors, corrupt, missing, expected}: packets that
+                  could not be decoded, packets and frames that arrived incomplete, frames that the container
+                  promises and that did not come, and how many it promises (null if it does not say)
     output        path of the written file, null without one
     frames_in     video frames given to the pipeline
     frames_out    video frames that came back and were delivered
@@ -72,6 +75,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from runner.live.input_damage import InputDamage
 from runner.live.report import ErrorReport
 
 from .run_load import RunLoad
@@ -138,6 +142,7 @@ class RunReport:
     pipeline: str
     input: RunInput
     error: RunError | None = None
+    damage: InputDamage | None = None
     output: str | None = None
     frames_in: int = 0
     frames_out: int = 0

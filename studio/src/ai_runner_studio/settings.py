@@ -39,6 +39,7 @@ class Settings:
             ("hand-over"), or what the free memory says ("auto").
         preview, preview_fps: how and how often the terminal shows pictures.
         loop, paced, frames, duration_s: see `runner.live.streamer.protocol.protocol.StreamRequest`.
+        strict: whether a run fails if part of the input could not be read.
         route: "trickle": by way of a local relay, there and back, as in production; "direct": without.
         max_fps: pictures per second that the trickle route lets in, 0 for all.
         hardware: whether the GPU decodes and encodes on that route.
@@ -69,6 +70,7 @@ class Settings:
     lossless: bool = False
     frames: int | None = None
     duration_s: float | None = None
+    strict: bool = False
     theme: str = ""
     route: RouteName = "direct"
     max_fps: float = MAX_FPS

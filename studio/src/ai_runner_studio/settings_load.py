@@ -153,6 +153,7 @@ def run_settings(given: Given) -> Settings:
         lossless=not realtime and not is_live(common["input"]),
         frames=_checked(given, "frames", None),
         duration_s=_checked(given, "duration", None),
+        strict=given.get("strict", False),
     )
     _refuse_endless(settings)
     if settings.output and os.path.realpath(settings.output) == os.path.realpath(settings.input):

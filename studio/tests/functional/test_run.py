@@ -65,6 +65,17 @@ def write_clip(path: Path) -> None:
         container.mux(audio.encode())
 
 
+def remux(path: Path, to: Path, **options: str) -> None:
+    """The video of a file in another file, with options of the container."""
+    with av.open(str(path)) as source, av.open(str(to), "w", options=options) as target:
+        video = source.streams.video[0]
+        copy = target.add_stream_from_template(video)
+        for packet in source.demux(video):
+            if packet.size:
+                packet.stream = copy
+                target.mux(packet)
+
+
 def arguments(*more: str) -> list[str]:
     return [sys.executable, "-m", "ai_runner_studio", "run", *more]
 
@@ -120,6 +131,22 @@ class TestWholeFile:
         assert [level for _, level in after] == pytest.approx([255 - level for _, level in before], abs=4)
         with av.open(str(project / "out.mp4")) as container:
             assert [stream.type for stream in container.streams] == ["video", "audio"]
+
+    def test_an_input_that_was_cut_off_is_reported_with_numbers_and_strict_makes_it_fail(self, project: Path) -> None:
+        path = project / "clip.mp4"
+        remux(path, project / "cut.mp4", movflags="faststart")
+        data = (project / "cut.mp4").read_bytes()
+        (project / "cut.mp4").write_bytes(data[:-200])  # frames of even grey are small
+        done = run(project, "--pipeline-import", "effects:invert", "-i", "cut.mp4", "-o", "o.mp4", "--json", "--strict")
+        report: dict[str, Any] = json.loads(done.stdout)
+        missing = FRAMES - report["frames_out"]
+        assert 0 < missing < FRAMES
+        assert (report["damage"]["missing"], report["damage"]["expected"]) == (missing, FRAMES)
+        (warning,) = [warning for warning in report["warnings"] if "the input is damaged" in warning]
+        assert f"{missing} of {FRAMES} frames are missing" in warning
+        assert (done.returncode, report["ok"], report["error"]["kind"]) == (1, False, "source")
+        assert report["error"]["message"] == warning
+        assert "o.mp4" not in names(project)
 
     def test_without_json_a_person_reads_what_was_done(self, project: Path) -> None:
         (project / "pyproject.toml").write_text(

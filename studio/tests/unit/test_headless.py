@@ -20,6 +20,7 @@ from ai_runner_studio.run_report import ErrorKind, RunError, RunInput, RunReport
 from ai_runner_studio.session import Load, Snapshot
 from ai_runner_studio.settings import Settings
 from runner.live.events import (
+    InputDamaged,
     LoadFailed,
     LoadPlan,
     LoadPlanned,
@@ -35,6 +36,7 @@ from runner.live.events import (
     StreamEnded,
     StreamStarted,
 )
+from runner.live.input_damage import InputDamage
 from runner.live.report import ErrorReport
 
 STREAM = StreamStarted(
@@ -127,7 +129,13 @@ class TestFigures:
         figures.add(LoadSucceeded(revision=1, reason="start", params={"a": 1}, warnings=("careful",)))
         figures.add(PipelineWarned(revision=1, message="too bright"))
         figures.add(ParamsChanged(params={"a": 2}))
-        assert (figures.params, figures.warnings) == ({"a": 2}, ["careful", "too bright"])
+        figures.add(InputDamaged(damage=InputDamage(missing=3, expected=9)))
+        assert figures.params == {"a": 2}
+        assert figures.warnings == [
+            "careful",
+            "too bright",
+            "the input is damaged or cut off: 3 of 9 frames are missing",
+        ]
 
     def test_a_reload_repeats_no_warning_and_keeps_the_params(self) -> None:
         figures = RunFigures()

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Literal, Union
 
+from .input_damage import InputDamage
 from .plain_json import plain
 from .report import ErrorReport
 
@@ -334,6 +335,20 @@ class StreamEnded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InputDamaged:
+    """Part of the input could not be read: after its first whole pass, else when the stream has ended."""
+
+    damage: InputDamage
+    at: float = field(default_factory=_now)
+    type: Literal["InputDamaged"] = "InputDamaged"
+
+    @property
+    def message(self) -> str:
+        """A sentence for people."""
+        return f"the input is damaged or cut off: {self.damage}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TapOpened:
     """A `FrameRing` to read newest pictures from: before ("input") or after ("output") the pipeline."""
 
@@ -404,6 +419,7 @@ Event = Union[  # noqa: UP007  # read by pydantic at run time
     ParamsChanged,
     StreamStarted,
     StreamEnded,
+    InputDamaged,
     TapOpened,
     MetricsTaken,
 ]

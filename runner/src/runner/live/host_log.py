@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .events import (
     Event,
+    InputDamaged,
     LoadFailed,
     LoadSucceeded,
     LogWritten,
@@ -36,7 +37,7 @@ def log_event(event: Event) -> None:
         case PipelineFailed(report=report, count=count):
             times = f" ({count} times)" if count > 1 else ""
             logger.error("%s%s%s", report.headline, times, _below(report))
-        case PipelineWarned(message=message):
+        case PipelineWarned(message=message) | InputDamaged(message=message):
             logger.warning("%s", message)
         case ProcessExited(reason=reason, restarting=restarting):
             logger.error(

@@ -52,7 +52,7 @@ async def stream(size, patience_s, device, frames):
     finally:
         watching.cancel()
         await protocol.close()
-    seen["decode_errors"] = protocol.statistics.decode_errors
+    seen["decode_errors"] = protocol.damage.decode_errors
     return seen
 
 for line in sys.stdin:

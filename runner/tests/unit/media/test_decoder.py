@@ -125,14 +125,14 @@ def test_undecodable_packets_are_counted(tmp_path: Path) -> None:
     """Every third packet is rubbish: each is counted, the rest is shown."""
     decoder = _decoder(_mjpeg(tmp_path / "rubbish.mkv", lambda number: number % 3 == 1))
     assert len(_split(decoder)[0]) == 20
-    assert decoder.decode_errors == 10
+    assert decoder.damage.decode_errors == 10
 
 
 def test_too_many_undecodable_packets_end_it(tmp_path: Path) -> None:
     decoder = _decoder(_mjpeg(tmp_path / "rubbish.mkv", lambda number: number >= 5))
     with pytest.raises(SourceError, match="11 frames in a row could not be decoded"):
         list(decoder)
-    assert decoder.decode_errors == 11
+    assert decoder.damage.decode_errors == 11
 
 
 def _mjpeg(path: Path, is_rubbish: Any) -> Path:

@@ -91,7 +91,7 @@ class TestFiles:
         ]
         statistics = protocol.statistics
         assert (statistics.frames_in, statistics.frames_out) == (60, 60)
-        assert (statistics.decode_errors, statistics.dropped) == (0, {})
+        assert (statistics.damage.decode_errors, statistics.dropped) == (0, {})
 
     async def test_uneven_timestamps_go_through(self, uneven: tuple[Path, list[int]], tmp_path: Path) -> None:
         path, pts = uneven
@@ -207,7 +207,7 @@ class TestFiles:
             with pytest.raises(SourceError, match=r"damaged\.mp4: 11 frames in a row could not be decoded"):
                 await _consume(protocol)
             assert protocol.statistics.frames_in >= 5
-            assert protocol.statistics.decode_errors >= 11
+            assert protocol.statistics.damage.decode_errors >= 11
 
 
 class TestPatterns:

@@ -194,6 +194,9 @@ class RunFlags(Flags):
         bool | None,
         typer.Option("--realtime", help="As live: at the input's pace, the newest frame wins, late ones are dropped."),
     ] = None
+    strict: Annotated[
+        bool | None, typer.Option("--strict", help="Fail if part of the input is damaged or missing.")
+    ] = None
 
 
 F = TypeVar("F", bound=CommandFlags)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...errors import ParamsError, ProcessError, RunnerError, SinkError, SourceError
-from ..events import Event, MetricsTaken, PipelineWarned, StreamEnded, StreamStarted, TapOpened
+from ..events import Event, InputDamaged, MetricsTaken, PipelineWarned, StreamEnded, StreamStarted, TapOpened
 from ..params_limit import check_params
 from ..process.guardian import ProcessGuardian
 from ..process.memory import ProcessMemory
@@ -60,6 +60,7 @@ class PipelineStreamer:
         self._observe = observe
         self._taps = {"input": TapWriter(), "output": TapWriter()} if taps else {}
         self._protocol: StreamProtocol | None = None
+        self._damage_reported = False
         self._reporter: StreamReporter | None = None
         self._metrics = StreamMetrics()
         self._memory = ProcessMemory()
@@ -96,6 +97,7 @@ class PipelineStreamer:
             await to_its_end(protocol.close())
             raise
         self._protocol, self.request, self._size = protocol, request, (width, height)
+        self._damage_reported = False
         protocol.pause(self.paused)
         self._reporter = StreamReporter(self._guardian, protocol.tell)
         self._metrics = StreamMetrics(lossless=request.policy == "lossless")
@@ -206,6 +208,7 @@ class PipelineStreamer:
         guardian, protocol = self._guardian, self._protocol
         assert protocol is not None
         self._emit(self._measure())
+        self._report_damage(ended=True)
         route = protocol.route
         frames_in, frames_out = protocol.statistics.frames_in, guardian.board.outputs.rate.count
         guardian.board.close_stream()
@@ -339,6 +342,16 @@ class PipelineStreamer:
         while True:
             await asyncio.sleep(METRICS_S)
             self._emit(self._measure())
+            if self._protocol is not None:
+                self._report_damage(ended=False)
+
+    def _report_damage(self, *, ended: bool) -> None:
+        """Emit what of the input could not be read, once a stream."""
+        assert self._protocol is not None
+        damage = self._protocol.damage
+        if damage and not self._damage_reported and (ended or damage.expected is not None):
+            self._damage_reported = True
+            self._emit(InputDamaged(damage=damage))
 
     def _measure(self) -> MetricsTaken:
         guardian = self._guardian

@@ -13,10 +13,11 @@ import av.error
 from av.stream import Disposition
 
 from ...errors import SourceError
+from ..input_damage import InputDamage
 from .fit import PictureFitter
 from .frame import AudioFrame, RawFrame
 from .frame_times import FrameTimes
-from .orientation import Orientation
+from .promise import Promise
 from .tracks import AudioFormat, DecodeCounts, TooManyErrors, Tracks
 
 __all__ = ["AudioFormat", "Decoder", "Location"]
@@ -63,7 +64,6 @@ class Decoder:
         pictures: how many the container holds, as far as it says, else None.
         audio: format of the audio track, None without one.
         codec: of the video track, e.g. ``h264``.
-        decode_errors: packets that could not be decoded.
         without_timestamp: frames dropped because neither they nor their neighbours have a timestamp.
 
     Raises:
@@ -77,14 +77,16 @@ class Decoder:
         self._stop = stop or threading.Event()
         self._counts = DecodeCounts()
         self._location = location
-        self._fitter = PictureFitter(width, height)
+        self._fitter = PictureFitter(width, height, turned=location.container_format is None)
         self._offset_s = Fraction(0)
         self._upright: tuple[int, int] | None = None
+        self._damage: InputDamage | None = None
         self._begin()
 
     @property
-    def decode_errors(self) -> int:
-        return self._counts.errors
+    def damage(self) -> InputDamage:
+        """What could not be read: of the first whole pass, and before its end so far."""
+        return self._damage or self._promise.so_far(self._counts.errors)
 
     @property
     def without_timestamp(self) -> int:
@@ -160,6 +162,9 @@ class Decoder:
         self.audio = self._tracks.audio
         self.codec = video.codec_context.name
         self.fps = _believable_fps(video)
+        self._promise = Promise(
+            self._container, video, all_tracks=len(self._tracks.streams) == len(self._container.streams)
+        )
         self._times = FrameTimes(video, self.fps or _DEFAULT_FPS)
         self.duration_s = None if self._container.duration is None else self._container.duration / av.time_base
         self.pictures = video.frames or None
@@ -185,10 +190,13 @@ class Decoder:
     def _decode(self) -> Generator[RawFrame | AudioFrame, None, None]:
         try:
             for packet in self._times.look_ahead(self._packets()):
+                self._promise.see_packet(packet)
                 for frame in self._tracks.decode(packet):
                     item = self._picture(frame) if isinstance(frame, av.VideoFrame) else self._sound(frame)
                     if item is not None:
                         yield item
+            if self._damage is None:
+                self._damage = self._promise.at_end(self._counts.errors, self._end_s - self._start_s)
         except TooManyErrors as error:
             raise SourceError(
                 f"{self._location.name}: {error.count} frames in a row could not be decoded ({error.reason})"
@@ -221,6 +229,7 @@ class Decoder:
                 raise SourceError(f"{self._location.name} broke off: {error.strerror}") from None
 
     def _picture(self, frame: av.VideoFrame) -> RawFrame | None:
+        self._promise.see_frame(frame)
         if not self._times.complete(frame):
             self._counts.without_timestamp += 1
             return None
@@ -230,7 +239,7 @@ class Decoder:
         if pixels is None:
             return None
         if self._upright is None:
-            sideways = Orientation.of(frame).sideways
+            sideways = self._fitter.orientation.sideways
             self._upright = (frame.height, frame.width) if sideways else (frame.width, frame.height)
 
         begin_s = frame.pts * frame.time_base

@@ -44,9 +44,12 @@ class PictureFitter:
     format, colors or orientation of the source's frames change.
     """
 
-    def __init__(self, width: int, height: int) -> None:
+    def __init__(self, width: int, height: int, *, turned: bool = True) -> None:
+        """`turned`: frames may have a display matrix; those of a device have none, and must not outlive the device."""
         self.width = width
         self.height = height
+        self._turned = turned
+        self._orientation = Orientation()
         self._shape: tuple[object, ...] = ()
         self._graph: av.filter.Graph | None = None
 
@@ -66,7 +69,6 @@ class PictureFitter:
         Raises:
             UnconvertibleFrame: a pixel format or color matrix that cannot be converted.
         """
-        orientation = Orientation.of(frame)
         aspect = pixel_aspect if pixel_aspect is not None and pixel_aspect > 0 else Fraction(1)
         if frame.colorspace == _RESERVED_MATRIX:  # FFmpeg's filters refuse a frame that is tagged so
             frame.colorspace = _UNSPECIFIED
@@ -78,12 +80,13 @@ class PictureFitter:
             frame.format.name,
             int(frame.colorspace),
             int(frame.color_range),
-            orientation,
+            frame.rotation,
             aspect,
         )
         try:
             if self._graph is None or shape != self._shape:
-                self._graph = self._build(frame, orientation, aspect)
+                self._orientation = Orientation.of(frame) if self._turned else Orientation()
+                self._graph = self._build(frame, aspect)
                 self._shape = shape
             self._graph.vpush(frame)
             return pixels_of(self._graph.vpull())
@@ -91,7 +94,13 @@ class PictureFitter:
             self._graph = None
             raise UnconvertibleFrame(_reason(frame, error)) from error
 
-    def _build(self, frame: av.VideoFrame, orientation: Orientation, aspect: Fraction) -> av.filter.Graph:
+    @property
+    def orientation(self) -> Orientation:
+        """Orientation of the frames that were fitted last."""
+        return self._orientation
+
+    def _build(self, frame: av.VideoFrame, aspect: Fraction) -> av.filter.Graph:
+        orientation = self._orientation
         width, height = (self.height, self.width) if orientation.sideways else (self.width, self.height)
         crop_width, crop_height = _covering_crop(frame.width, frame.height, width, height, aspect)
         steps = [f"crop={crop_width}:{crop_height}"] if (crop_width, crop_height) != (frame.width, frame.height) else []

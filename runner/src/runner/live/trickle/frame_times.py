@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
 
@@ -27,7 +28,13 @@ class FrameTimes:
 
     def look_ahead(self, packets: Iterator[av.Packet[av.stream.Stream]]) -> Iterator[av.Packet[av.stream.Stream]]:
         """Yield all packets; hold back the first ones only as long as those of the video have no timestamp."""
-        held: list[av.Packet[av.stream.Stream]] = []
+        held = self._hold(packets)
+        while held:
+            yield held.popleft()  # and keep no reference: the memory of a camera's packets is the driver's
+        yield from packets
+
+    def _hold(self, packets: Iterator[av.Packet[av.stream.Stream]]) -> deque[av.Packet[av.stream.Stream]]:
+        held: deque[av.Packet[av.stream.Stream]] = deque()
         without, times = 0, list[int]()
         for packet in packets:
             held.append(packet)
@@ -41,8 +48,7 @@ class FrameTimes:
                 break
         if times:
             self._next = min(times) - without * self._step
-        yield from held
-        yield from packets
+        return held
 
     def complete(self, frame: av.VideoFrame) -> bool:
         """Give the frame a timestamp if it has none. False if none of its neighbours has one either."""

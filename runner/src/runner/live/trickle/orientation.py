@@ -40,6 +40,9 @@ class Orientation:
 
         The matrix is that of ISO/IEC 14496-12, 6.2.2: ``x' = a x + c y``, ``y' = b x + d y``. One that
         maps the frame to a line or a point is ignored, as FFmpeg does.
+
+        Only for some frames of a stream: PyAV links a frame to its side data in a circle, so from then on the frame
+        and its memory wait for the garbage collector.
         """
         matrix = cast("Mapping[str, Buffer]", frame.side_data).get("DISPLAYMATRIX")
         if matrix is None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ...input_damage import InputDamage
 from ...trickle.frame import RawFrame
 from .hops import Hops
 from .local import LocalProtocol
@@ -51,6 +52,11 @@ class Gateway:
     def silent_s(self) -> float:
         """As `StreamProtocol.silent_s`, of the source."""
         return self._local.silent_s
+
+    @property
+    def damage(self) -> InputDamage:
+        """As `StreamProtocol.damage`, of the source."""
+        return self._local.damage
 
     async def open(self, width: int, height: int) -> SourceInfo:
         """Open source and sink. The source's pictures keep their own size: scaling is the runner's.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 from ....errors import SourceError
+from ...input_damage import InputDamage
 from ...trickle.frame import AudioFrame, RawFrame
 from .protocol import SourceInfo
 from .source import Source
@@ -60,8 +61,8 @@ class MediaSource(Source):
         )
 
     @property
-    def decode_errors(self) -> int:
-        return self._decoder.decode_errors
+    def damage(self) -> InputDamage:
+        return self._decoder.damage
 
     @property
     def without_timestamp(self) -> int:

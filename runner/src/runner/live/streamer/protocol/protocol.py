@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ...events import Route
+from ...input_damage import InputDamage
 from ...trickle.frame import AudioFrame, RawFrame
 
 Policy = Literal["newest", "lossless"]
@@ -82,14 +83,14 @@ class ProtocolStatistics:
 
     Attributes:
         frames_in: decoded and handed on. dropped: reason -> frames that never were handed on.
-        frames_out: taken by the sink. decode_errors: packets that could not be decoded.
+        frames_out: taken by the sink. damage: what of the input could not be read.
         decoder, encoder: what does the work, e.g. ``h264`` and ``libx264``; "" where there is none (yet).
         max_fps: pictures per second of presentation time that are let in, None for all.
     """
 
     frames_in: int = 0
     frames_out: int = 0
-    decode_errors: int = 0
+    damage: InputDamage = field(default_factory=InputDamage)
     dropped: dict[str, int] = field(default_factory=dict)
     decoder: str = ""
     encoder: str = ""
@@ -169,6 +170,11 @@ class StreamProtocol(ABC):
     def silent_s(self) -> float:
         """Seconds since the newest frame of a source that is paced from outside; 0 while frames come."""
         return 0.0
+
+    @property
+    def damage(self) -> InputDamage:
+        """What of the source could not be read; see `Decoder.damage`."""
+        return self.statistics.damage
 
     @property
     def route(self) -> Route | None:

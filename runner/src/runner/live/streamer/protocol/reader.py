@@ -159,7 +159,7 @@ class SourceReader:
                 return
 
     def _count(self, source: Source) -> None:
-        self._statistics.decode_errors = source.decode_errors
+        self._statistics.damage = source.damage
         if source.without_timestamp:
             self._statistics.dropped["no_timestamp"] = source.without_timestamp
 

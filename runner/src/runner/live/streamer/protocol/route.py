@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ...events import Route
+from ...input_damage import InputDamage
 from ...trickle.frame import AudioFrame, RawFrame
 from .gateway import Gateway
 from .hops import Hops
@@ -80,6 +81,10 @@ class RouteProtocol(TrickleProtocol):
     @property
     def silent_s(self) -> float:
         return self._gateway.silent_s
+
+    @property
+    def damage(self) -> InputDamage:
+        return self._gateway.damage
 
     @property
     def route(self) -> Route:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ....errors import SourceError
+from ...input_damage import InputDamage
 from ...trickle.frame import AudioFrame, RawFrame
 from .protocol import SourceInfo, StreamRequest
 
@@ -42,9 +43,9 @@ class Source(ABC):
     patience_s: float | None = None
 
     @property
-    def decode_errors(self) -> int:
-        """Packets that could not be decoded so far."""
-        return 0
+    def damage(self) -> InputDamage:
+        """What could not be read: of the first whole pass, and before its end so far."""
+        return InputDamage()
 
     @property
     def without_timestamp(self) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ....errors import SourceError
+from ...input_damage import InputDamage
 from ...trickle.byte_pipe import BytePipe
 from ...trickle.frame import AudioFrame, RawFrame
 from .burst import LEEWAY_S, Burst
@@ -138,7 +139,7 @@ class TrickleInput:
         self._statistics.decoder = decoder.decoder or ""
 
     def _count(self, decoder: InputDecoder) -> None:
-        self._statistics.decode_errors = decoder.decode_errors
+        self._statistics.damage = InputDamage(decode_errors=decoder.decode_errors)
         self._statistics.dropped.update(decoder.dropped)
 
 
