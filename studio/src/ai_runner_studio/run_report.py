@@ -76,6 +76,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from runner.live.input_damage import InputDamage
+from runner.live.plain_json import plain_json
 from runner.live.report import ErrorReport
 
 from .run_load import RunLoad
@@ -172,12 +173,10 @@ class RunReport:
         return self.frames_out / self.duration_s if self.duration_s > 0 else 0.0
 
     def as_json(self) -> str:
-        """The document described above."""
-        import json
-
+        """The document described above; NaN and infinity, for which JSON has no name, as null."""
         body = asdict(self)
         document = {"ok": self.ok, "error": body.pop("error"), **body, "fps": round(self.fps, 2)}
-        return json.dumps(document, default=str, indent=2)
+        return plain_json(document, indent=2).decode()
 
     def summary(self) -> str:
         """A few lines for a person, of a run that went well."""

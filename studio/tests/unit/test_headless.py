@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -35,6 +36,7 @@ from runner.live.events import (
     Step,
     StreamEnded,
     StreamStarted,
+    encode,
 )
 from runner.live.input_damage import InputDamage
 from runner.live.report import ErrorReport
@@ -191,6 +193,15 @@ class TestProgress:
 
 
 class TestReport:
+    @pytest.mark.parametrize("value", [math.nan, math.inf, [-math.inf, 1.5], {"deep": [math.nan]}])
+    def test_numbers_without_a_json_form_are_null(self, value: object) -> None:
+        def refuse(constant: str) -> None:
+            pytest.fail(f"{constant} is not JSON")
+
+        report = RunReport(pipeline="a:B", input=RunInput("clip.mp4"), params={"limit": value})
+        json.loads(report.as_json(), parse_constant=refuse)
+        json.loads(encode(ParamsChanged(params={"limit": value})), parse_constant=refuse)
+
     def test_the_document_has_every_key_when_nothing_ran(self) -> None:
         error = RunError("usage", "no such file", "look elsewhere", 2)
         document = json.loads(RunReport(pipeline="a:B", input=RunInput("clip.mp4"), error=error).as_json())

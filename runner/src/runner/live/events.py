@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Union
 
 from .input_damage import InputDamage
-from .plain_json import plain
+from .plain_json import plain_json
 from .report import ErrorReport
 
 
@@ -427,9 +427,7 @@ Event = Union[  # noqa: UP007  # read by pydantic at run time
 
 def encode(event: Event) -> str:
     """Return the event as one line of JSON in ASCII, which `decode` reads; never fails."""
-    import json
-
-    return json.dumps(plain(event))
+    return plain_json(event).decode()
 
 
 def decode(line: str | bytes) -> Event:

@@ -10,13 +10,13 @@ from typing import Any
 DEEPEST = 100  # levels of nesting that readers of JSON can be trusted with
 
 
-def plain_json(value: Any) -> bytes:
+def plain_json(value: Any, indent: int | None = None) -> bytes:
     """Return `value` as JSON in ASCII: NaN and infinity, for which JSON has no name, as null, other objects as text."""
     plain_value = plain(value)
     try:
-        text = json.dumps(plain_value, allow_nan=False)
+        text = json.dumps(plain_value, allow_nan=False, indent=indent)
     except ValueError:
-        text = json.dumps(_finite(plain_value))
+        text = json.dumps(_finite(plain_value), indent=indent)
     return text.encode("ascii")
 
 
