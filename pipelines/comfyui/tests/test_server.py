@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from comfyui_pipeline.errors import ServerError, ServerLost, ServerStartError, S
 from comfyui_pipeline.pipeline import ComfyUI
 
 from .running_double import DOUBLE, left
-from .workflows import PATIENCE_S, chain, frame, node, picture, running_pipeline, through
+from .workflows import PATIENCE_S, chain, frame, node, picture, reloaded, running_pipeline, through
 
 PICTURE, WHITE = picture(0), torch.ones(1, 64, 64, 3)
 SIZE = {"width": 64, "height": 64}
@@ -97,10 +98,12 @@ class TestRestarts:
             await pipeline.put_video_frame(frame(WHITE), "r")
             await asyncio.wait_for(pipeline.get_processed_video_frame(), PATIENCE_S)
 
+        caplog.set_level(logging.INFO)
         once = chain(node("CrashOnce", file=str(tmp_path / "crashed")))
         async with running_pipeline(prompt=once) as pipeline:
-            with pytest.raises(ServerLost):  # by the first call, if it crashes before it has answered that
-                await process(pipeline)
+            with pytest.raises(ServerLost, match="ComfyUI was killed by SIGKILL") as raised:
+                await process(pipeline)  # by the first call, if it crashes before it has answered that
+            assert raised.value.hint == "It is being restarted."
             (output,) = await through(pipeline, [WHITE])
             assert torch.equal(output.tensor, WHITE)
             assert pipeline._server.restarts == 1
@@ -116,7 +119,8 @@ class TestRestarts:
             await pipeline.put_video_frame(frame(WHITE), "r")
             with pytest.raises(ServerError, match="does not react to an interrupt: it is started again"):
                 await asyncio.wait_for(pipeline.get_processed_video_frame(), PATIENCE_S)
-            await asyncio.wait_for(pipeline.put_video_frame(frame(PICTURE), "r"), PATIENCE_S)
+            await reloaded(pipeline)
+            await pipeline.put_video_frame(frame(PICTURE), "r")
             output = await asyncio.wait_for(pipeline.get_processed_video_frame(), PATIENCE_S)
         assert torch.equal(output.tensor, PICTURE)
         assert left(servers(managed)) == []

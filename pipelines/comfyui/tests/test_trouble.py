@@ -155,8 +155,14 @@ class TestLostServers:
             async with running_pipeline(prompt=INVERT) as pipeline:
                 await through(pipeline, [PICTURE])
                 stop_double(first)
-                with pytest.raises(ServerLost):
+                with pytest.raises(ServerLost, match=rf"ComfyUI at {first.url} is gone: ") as raised:
                     await there_and_back(pipeline, PICTURE)
+                assert "Start it again" in raised.value.hint
+                with pytest.raises(ServerLost, match="is gone: "):  # at once: it does not wait for the server
+                    await pipeline.put_video_frame(frame(PICTURE), "r")
+                reloading = pipeline.reloading()
+                assert reloading is not None
+                assert not reloading.done()
                 own_double(port=keeper.getsockname()[1])
                 (output,) = await through(pipeline, [PICTURE])
         assert torch.equal(output.tensor, 1 - PICTURE)

@@ -38,8 +38,15 @@ def frame(tensor: torch.Tensor, number: int = 0) -> VideoFrame:
     return VideoFrame(tensor, number, Fraction(1, 30))
 
 
+async def reloaded(pipeline: ComfyUI) -> None:
+    """Wait until a server that was lost is back."""
+    if (task := pipeline.reloading()) is not None:
+        await asyncio.wait_for(task, PATIENCE_S)
+
+
 async def through(pipeline: ComfyUI, tensors: list[torch.Tensor]) -> list[VideoOutput]:
-    """Pictures in, as many out, as the runner does it: two tasks."""
+    """Pictures in, as many out, as the runner does it: two tasks, and none while the pipeline is reloading."""
+    await reloaded(pipeline)
 
     async def feed() -> None:
         for number, tensor in enumerate(tensors):

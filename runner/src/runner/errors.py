@@ -32,9 +32,11 @@ class RunnerError(Exception):
 
     Attributes:
         says_all: the place in the code where it was raised explains nothing more, and is not shown.
+        hint: the way out, where the message does not have it.
     """
 
     says_all: ClassVar[bool] = False
+    hint: str = ""
 
 
 class PipelineLoadError(RunnerError):

@@ -129,6 +129,49 @@ class TestParamsInForce:
             assert told[-1].params_schema["properties"]["kept"]["default"] == 5
 
 
+class TestReloading:
+    async def test_a_pipeline_that_brings_itself_back_counts_as_loading_and_gets_no_frames(
+        self, write: WriteModule, project: Path
+    ) -> None:
+        write(
+            "back_a",
+            """
+            import asyncio, os
+            from runner.errors import RunnerError
+            from runner.live.pipelines.noop import Noop
+
+            class Gone(RunnerError):
+                says_all = True
+                hint = "It is being restarted."
+
+            async def back():
+                while os.path.exists("gone"):
+                    await asyncio.sleep(0.02)
+
+            class NeedsServer(Noop):
+                async def put_video_frame(self, frame, request_id):
+                    if os.path.exists("gone"):
+                        raise Gone("the server is gone")
+                    await super().put_video_frame(frame, request_id)
+
+                def reloading(self):
+                    return asyncio.create_task(back()) if os.path.exists("gone") else None
+            """,
+        )
+        async with guarded("back_a:NeedsServer") as run:
+            await run.guardian.wait_serving()
+            run.stream()
+            await run.until(lambda: run.outputs)
+            (project / "gone").touch()
+            await run.until(lambda: run.guardian.state is PipelineState.LOADING)
+            (project / "gone").unlink()
+            before = len(run.outputs)
+            await run.until(lambda: run.guardian.takes_frames and len(run.outputs) > before)
+            (failed,) = [event for event in run.events if isinstance(event, PipelineFailed)]
+            assert failed.report.headline_with_hint == "Gone: the server is gone. It is being restarted."
+            assert not [event for event in run.events if isinstance(event, ProcessExited)]
+
+
 class TestReplace:
     @pytest.mark.quick
     @pytest.mark.spawned

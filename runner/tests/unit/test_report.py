@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from runner.errors import RunnerError
 from runner.live.events import LogWritten, ParamsChanged, PipelineFailed, decode, encode
 from runner.live.plain_json import DEEPEST, plain, plain_text
 from runner.live.report import MESSAGE_LIMIT, EscapedException, is_user_file, report_exception
@@ -148,3 +149,17 @@ def test_the_hint_names_a_file_that_is_named_like_a_module_of_the_standard_libra
     with pytest.raises((ImportError, AttributeError)) as caught:
         exec(code, {})
     assert str(file) in report_exception(caught.value, "import").hint
+
+
+class _Lost(RunnerError):
+    says_all = True
+
+    def __init__(self) -> None:
+        super().__init__("the server is gone")
+        self.hint = "Start it again."
+
+
+def test_an_error_may_bring_its_own_way_out() -> None:
+    report = report_exception(_raised(_Lost()), "frame")
+    assert (report.message, report.hint, report.file) == ("the server is gone", "Start it again.", "")
+    assert report.headline_with_hint == "_Lost: the server is gone. Start it again."

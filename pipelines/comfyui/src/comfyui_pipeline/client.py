@@ -193,7 +193,7 @@ class ComfyClient:
         task.add_done_callback(self._tasks.discard)
 
     async def _listen(self, socket: aiohttp.ClientWebSocketResponse[bool]) -> None:
-        reason = f"ComfyUI at {self.address} closed the connection"
+        reason = f"ComfyUI at {self.address} is gone: it closed the connection"
         try:
             async for message in socket:
                 if message.type is aiohttp.WSMsgType.TEXT:
@@ -201,7 +201,7 @@ class ComfyClient:
                 elif message.type is aiohttp.WSMsgType.BINARY:
                     self._on_binary(message.data)
                 else:
-                    reason = f"the connection to ComfyUI at {self.address} broke: {_cause(socket.exception())}"
+                    reason = f"ComfyUI at {self.address} is gone: {_cause(socket.exception())}"
                     break
         finally:
             self._lose(reason)

@@ -21,6 +21,8 @@ from runner.errors import ParamsError, RunnerError
 class ComfyUIError(RunnerError):
     """Base of every error this package raises on purpose. ``str(error)`` is fit for a user."""
 
+    says_all = True
+
 
 class SettingsError(ComfyUIError, ValueError):
     """An address, a folder or a variable that cannot be used. A ValueError, so that params classes may raise it."""
@@ -35,7 +37,15 @@ class ServerStartError(ServerError):
 
 
 class ServerLost(ServerError):
-    """The server went away while prompts were under way."""
+    """The server went away while prompts were under way.
+
+    Attributes:
+        hint: that it is brought back, or how to.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 class WorkflowError(ComfyUIError, ParamsError, ValueError):

@@ -20,7 +20,7 @@ from runner.live.pipelines.loader import parse_params
 from runner.live.trickle import VideoFrame, VideoOutput
 from runner.time_limit import time_limit
 
-from .errors import ComfyUIError, FrameTimeoutError, OutOfMemoryError, ServerError
+from .errors import ComfyUIError, FrameTimeoutError, OutOfMemoryError, ServerError, ServerLost
 from .exposed import keys, with_values
 from .params import ComfyUIParams
 from .rewrite import LiveGraph
@@ -131,13 +131,19 @@ class ComfyUI(Pipeline):
     # ---- pictures ----------------------------------------------------------------------------
 
     async def put_video_frame(self, frame: VideoFrame, request_id: str) -> None:
-        """Put a prompt for this picture into the server's queue; waits while enough of them are under way."""
-        client = await self._server.client()
+        """Put a prompt for this picture into the server's queue; waits while enough of them are under way.
+
+        Raises:
+            ServerLost: the server is gone, and `reloading` until it is back.
+        """
+        client = self._server.connected()
         transport, slot = await self._take_slot()
         try:
             flight = await self._submit(client, transport, slot, frame, self._graph)
-        except BaseException:
+        except BaseException as error:
             transport.give_back(slot)
+            if isinstance(error, ServerLost):
+                raise await self._server.loss(client, error) from error
             raise
         flight.request_id = request_id
         self._in_flight.put_nowait(flight)
@@ -153,6 +159,8 @@ class ComfyUI(Pipeline):
         try:
             await self._finish(flight, self._limit_s(flight))
             picture = await flight.transport.take(flight.slot, flight.seq, flight.execution)
+        except ServerLost as error:
+            raise await self._server.loss(flight.client, error) from error
         finally:
             flight.transport.give_back(flight.slot)
             self._in_flight.task_done()
@@ -161,6 +169,10 @@ class ComfyUI(Pipeline):
     async def flush(self) -> None:
         """The end of a stream: wait until every picture under way has come back, or is lost."""
         await self._in_flight.join()
+
+    def reloading(self) -> asyncio.Task[None] | None:
+        """A task until a server that was lost is back."""
+        return self._server.returning()
 
     async def _take_slot(self) -> tuple[Transport, int]:
         """A slot of the transport that is in use when it is there."""

@@ -9,7 +9,7 @@ from contextlib import suppress
 from runner.time_limit import time_limit
 
 from .client import ComfyClient
-from .errors import ServerError, ServerStartError
+from .errors import ServerError, ServerLost, ServerStartError
 from .server import ManagedServer
 from .settings import ComfyFolder, ServerChoice
 
@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 START_LIMIT_S = 150.0  # custom nodes import a lot; the runner waits 180 s for a pipeline
 ANSWER_LIMIT_S = 20.0  # for a server of the user's, which may be starting beside us
+NOTICED_S = 1.0  # its sockets close one after the other, and a little before its process is gone
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
 
@@ -37,7 +38,10 @@ class Supervisor:
         self._client: ComfyClient | None = None
         self._ready = asyncio.Event()
         self._failures = 0
+        self._reason = ""  # why there is no server, once `_explained` is set
+        self._explained = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
+        self._returning: asyncio.Task[None] | None = None
 
     @property
     def is_managed(self) -> bool:
@@ -66,8 +70,48 @@ class Supervisor:
     async def client(self) -> ComfyClient:
         """A connected client; waits while the server is brought back."""
         await self._ready.wait()
+        return self.connected()
+
+    def connected(self) -> ComfyClient:
+        """The client, if it is connected.
+
+        Raises:
+            ServerLost: the server is being brought back.
+        """
         assert self._client is not None
+        if not self._ready.is_set():
+            raise self._lost(self._reason)
         return self._client
+
+    async def loss(self, client: ComfyClient, error: ServerLost) -> ServerLost:
+        """What to raise for an `error` of this client: where the server is gone, with what becomes of it."""
+        await asyncio.wait([client.lost], timeout=NOTICED_S)
+        if not client.lost.done():
+            return error
+        if client is not self._client:  # another one is connected already
+            return self._lost(client.lost.result())
+        self._ready.clear()
+        await self._explained.wait()
+        return self._lost(self._reason)
+
+    def returning(self) -> asyncio.Task[None] | None:
+        """A task until a lost server is back; None while there is one."""
+        if self._ready.is_set():
+            return None
+        if self._returning is None or self._returning.done():
+            self._returning = asyncio.create_task(self._wait_ready())
+        return self._returning
+
+    async def _wait_ready(self) -> None:
+        await self._ready.wait()
+
+    def _lost(self, reason: str) -> ServerLost:
+        if self.is_managed:
+            return ServerLost(reason, "It is being restarted.")
+        return ServerLost(
+            reason,
+            "Start it again: the runner reconnects by itself. With COMFYUI_FOLDER it is started and restarted for you.",
+        )
 
     def proven(self) -> None:
         """A picture came back: the next failure is the first of its row."""
@@ -82,8 +126,10 @@ class Supervisor:
     async def stop(self) -> None:
         """Disconnect, and end the server if it is ours. Safe to call twice."""
         if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
+            tasks = [task for task in (self._watching, self._returning) if task is not None]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         await self._take_down()
 
     async def _watch(self) -> None:
@@ -91,30 +137,39 @@ class Supervisor:
             assert self._client is not None
             reason = await asyncio.shield(self._client.lost)
             self._ready.clear()
-            await self._say_lost(reason)
+            self._reason = await self._explain(reason)
+            self._explained.set()
             await self._take_down()
             await self._bring_back()
 
-    async def _say_lost(self, reason: str) -> None:
-        if self._server is not None:
-            with suppress(asyncio.TimeoutError):  # its sockets close a little before it is gone
-                async with time_limit(1.0):
-                    await self._server.exited.wait()
-            if self._server.exited.is_set():
-                reason = f"ComfyUI {self._server.exit_reason}; its last lines:\n{self._server.last_said}"
-        logger.error("%s", reason)
+    async def _explain(self, reason: str) -> str:
+        """Why the server is gone. Whoever waits for a picture raises it as an error; here it is for the log."""
+        server, lines = self._server, ""
+        if server is not None:
+            with suppress(asyncio.TimeoutError):
+                async with time_limit(NOTICED_S):
+                    await server.exited.wait()
+            if server.exited.is_set():
+                reason, lines = f"ComfyUI {server.exit_reason}", f"; its last lines:\n{server.last_said}"
+        logger.info("%s%s", reason, lines)
+        return reason
 
     async def _bring_back(self) -> None:
         while not self._ready.is_set():
-            backoff_s = min(FIRST_BACKOFF_S * 2**self._failures, LONGEST_BACKOFF_S)
-            self._failures = min(self._failures + 1, 10)
-            await asyncio.sleep(backoff_s)
+            await asyncio.sleep(self._backoff_s())
             try:
                 await self._bring_up()
             except ServerError as error:
-                logger.error("%s", error)
+                logger.log(logging.ERROR if self.is_managed else logging.INFO, "%s", error)
             else:
                 self.restarts += 1
+
+    def _backoff_s(self) -> float:
+        """Growing pauses for a server that we start. One of the user's is only asked whether it answers."""
+        if not self.is_managed:
+            return FIRST_BACKOFF_S
+        self._failures = min(self._failures + 1, 10)
+        return float(min(FIRST_BACKOFF_S * 2 ** (self._failures - 1), LONGEST_BACKOFF_S))
 
     async def _bring_up(self) -> None:
         if self._choice.folder is not None:
@@ -124,6 +179,7 @@ class Supervisor:
             self._client = await ComfyClient.connect(
                 self._choice.address, token=self._choice.token, limit_s=ANSWER_LIMIT_S
             )
+        self._explained.clear()
         self._ready.set()
 
     async def _start_server(self, folder: ComfyFolder) -> ComfyClient:

@@ -36,7 +36,7 @@ def log_event(event: Event) -> None:
             logger.error("the pipeline could not be loaded: %s%s", report.headline, _below(report))
         case PipelineFailed(report=report, count=count):
             times = f" ({count} times)" if count > 1 else ""
-            logger.error("%s%s%s", report.headline, times, _below(report))
+            logger.error("%s%s%s", report.headline_with_hint, times, _below(report))
         case PipelineWarned(message=message) | InputDamaged(message=message):
             logger.warning("%s", message)
         case ProcessExited(reason=reason, restarting=restarting):

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
+from ..errors import RunnerError
 from .plain_json import plain_text
 
 Phase = Literal["import", "params", "initialize", "frame", "update_params", "stop", "process"]
@@ -82,6 +83,11 @@ class ErrorReport:
         """One line: kind, message and place."""
         place = f" ({os.path.basename(self.file)}:{self.line})" if self.file else ""
         return f"{self.kind}: {self.message}{place}"
+
+    @property
+    def headline_with_hint(self) -> str:
+        """The same, and the way out if there is one."""
+        return f"{self.headline}. {self.hint}" if self.hint else self.headline
 
 
 class EscapedException(Exception):
@@ -156,6 +162,8 @@ def _hint(error: BaseException) -> str:
         named = _quoted_names(error) | {error.name or ""} if isinstance(error, ImportError) else _quoted_names(error)
         for file in filter(None, map(shadowing_file, sorted(named))):
             return f"{file} has the name of a module of Python's standard library; rename it"
+    if isinstance(error, RunnerError) and error.hint:
+        return plain_text(error.hint)
     if isinstance(error, ModuleNotFoundError) and error.name:
         top = error.name.split(".")[0]
         return f"Is '{top}' installed in this interpreter? {sys.executable} -m pip install {top}"

@@ -53,7 +53,7 @@ async def test_params_and_restart_logs_are_sent_once_after_they_changed(told: To
 
 
 async def test_errors_and_restarts_have_their_time_in_seconds(told: Told) -> None:
-    report = ErrorReport("frame", "ValueError", "no such mode")
+    report = ErrorReport("frame", "ValueError", "no such mode", "Choose another one.")
     told.reporter.hear(PipelineFailed(revision=1, report=report, at=12.5))
     told.reporter.hear(LogWritten(level="ERROR", source="pipeline", message="said so", report_error=True, at=13.5))
     told.reporter.hear(LogWritten(level="ERROR", source="pipeline", message="for the log alone"))
@@ -63,7 +63,12 @@ async def test_errors_and_restarts_have_their_time_in_seconds(told: Told) -> Non
     kinds = {kind for kind, _ in told.events}
     assert kinds == {"ai_stream_events"}
     first, second, third, restart = [event for _, event in told.events]
-    assert first == {"type": "error", "pipeline": "noop", "message": report.headline, "time": 12.5}
+    assert first == {
+        "type": "error",
+        "pipeline": "noop",
+        "message": "ValueError: no such mode. Choose another one.",
+        "time": 12.5,
+    }
     assert (second["message"], second["time"]) == ("said so", 13.5)
     assert "SIGKILL" in third["message"]
     assert restart == {

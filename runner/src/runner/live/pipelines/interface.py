@@ -99,6 +99,15 @@ class Pipeline(ABC):
         """
         return None
 
+    def reloading(self) -> Task[None] | None:
+        """A task while the pipeline brings itself back; None when it takes frames, or is not going to.
+
+        Asked for after a call for a frame has raised. For a pipeline that depends on something that went away and comes
+        back, such as a server: it counts as loading until the task ends, and gets no frames. A task that fails ends the
+        process. Not part of Livepeer's contract; optional.
+        """
+        return None
+
     async def stop(self) -> None:
         """Called once, before the process ends. Optional."""
 

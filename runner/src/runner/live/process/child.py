@@ -59,6 +59,7 @@ from .messages import (
     ParamsReloaded,
     ParamsSent,
     PatchCode,
+    ReloadChanged,
     RingOpened,
     SourcesSeen,
     StepEntered,
@@ -234,6 +235,7 @@ class PipelineChild:
         self._patches: Patches
         self._sources: tuple[str, ...] = ()
         self._modules = 0
+        self._reloading: asyncio.Task[None] | None = None  # the pipeline brings itself back
 
     async def run(self) -> int:
         """Serve until the host says stop; the exit code."""
@@ -252,7 +254,7 @@ class PipelineChild:
         self._patches.own_tasks = tuple(tasks)
         await self._wait_stopping()
         self._user_code.ending = True
-        for task in (*tasks, turning):
+        for task in filter(None, (*tasks, turning, self._reloading)):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.wait([self._start(self._stop_pipeline())])
@@ -467,6 +469,7 @@ class PipelineChild:
                 await self._put_again(message)
             else:
                 self._channel.send(FrameFailed(report_exception(error, "frame")))
+                self._follow_reload()
         finally:
             self._channel.send(FrameTaken(message.ring, message.slot, self._referenced()))
 
@@ -550,6 +553,7 @@ class PipelineChild:
                 if self._patches.failed(error):
                     continue
                 self._channel.send(FrameFailed(output_report(error, self._pipeline)))
+                self._follow_reload()
                 self._waits_for_output.set()
                 await asyncio.sleep(_AFTER_FAILURE_S)
 
@@ -653,6 +657,28 @@ class PipelineChild:
             self._stopping.set()
             return
         self._channel.send(reloaded)
+
+    def _follow_reload(self) -> None:
+        """After a failure: a pipeline that brings itself back counts as loading meanwhile."""
+        if self._reloading is not None:
+            return
+        with self._user_code:
+            task = self._pipeline.reloading()
+        if task is not None:
+            self._channel.send(ReloadChanged(True))
+            self._reloading = self._start(self._wait_reloaded(task))
+
+    async def _wait_reloaded(self, task: Awaitable[Any]) -> None:
+        try:
+            with self._user_code:
+                await task
+        except Exception as error:
+            self._channel.send(FrameFailed(report_exception(error, "frame")))
+            self._stopping.set()
+        else:
+            self._channel.send(ReloadChanged(False))
+        finally:
+            self._reloading = None
 
     async def _apply_again(self, defaults: dict[str, tuple[Any, Any]]) -> None:
         """Apply the params in force, with new defaults where they had the old ones.

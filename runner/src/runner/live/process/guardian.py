@@ -325,6 +325,9 @@ class ProcessGuardian:
             case messages.CodeUndone(number, report):
                 if not self.loads.undone(number, report):
                     self._failures.add(number, report)
+            case messages.ReloadChanged(reloading) if revision is self.serving:
+                self.board.reloading = reloading
+                self.health.loaded()
             case messages.ParamsReloaded(params, schema) if revision is self.serving:
                 self.board.reloading = False
                 self.health.loaded()

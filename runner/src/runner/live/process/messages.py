@@ -312,6 +312,13 @@ class ParamsReloaded:
 
 
 @dataclass(frozen=True, slots=True)
+class ReloadChanged:
+    """The pipeline has begun to bring itself back, or has done so."""
+
+    reloading: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ParamsRefused:
     """Params were refused; the old ones stay. `refused`: field -> reason where fields are to blame."""
 

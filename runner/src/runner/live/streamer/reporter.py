@@ -62,10 +62,8 @@ class StreamReporter:
         match event:
             case StateChanged():
                 self._state_changed.set()
-            case PipelineFailed(report=report):
-                self.error(report.headline, event.at)
-            case LoadFailed(report=report):
-                self.error(report.headline, event.at)
+            case PipelineFailed(report=report) | LoadFailed(report=report):
+                self.error(report.headline_with_hint, event.at)
             case LogWritten(report_error=True, message=message):
                 self.error(message, event.at)
             case ProcessExited():
