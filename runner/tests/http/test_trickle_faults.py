@@ -223,6 +223,21 @@ class TestInput:
                 await until(lambda: any(number is not None and number > 110 for number in seen.numbers))
             assert told.ends == []
 
+    async def test_segments_that_the_server_gives_again_are_shown_once_and_move_nothing(
+        self, host: HostProcess
+    ) -> None:
+        async with streaming(host) as (session, proxy, told, start):
+            # As a server does whose head went back: its publisher has sent an old segment once more.
+            proxy.rule = once(Fault(470, "Lp-Trickle-Latest: 1\r\n"), "GET", "in", "3")
+            await start()
+            async with pictures(session) as seen:
+                await until(lambda: any(number is not None and number > 150 for number in seen.numbers))
+            assert told.ends == []
+        shown = [(number, pts) for number, pts in zip(seen.numbers, seen.pts, strict=False) if number is not None]
+        assert [number for number, _ in shown] == sorted({number for number, _ in shown})
+        offsets = {pts - number * 90_000 // 24 for number, pts in shown}
+        assert max(offsets) - min(offsets) <= 2
+
     @pytest.mark.parametrize(
         ("fault", "said"),
         [
