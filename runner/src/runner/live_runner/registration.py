@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 INTERVAL_S, TTL_S = 5.0, 20.0  # until the orchestrator has named its own
 SHORTEST_INTERVAL_S = 0.1
-LOOK_S = 0.5  # how often to look whether the status has changed
+LOOK_S = 0.5  # how often a runner that is not ready looks whether it is
 UNREGISTER_LIMIT_S = 3.0
 READY = "ready"
 
@@ -146,13 +146,17 @@ class Registration:
             await self._pause(pause)
 
     async def _pause(self, pause_s: float) -> None:
-        """Until the next heartbeat is due: at once when one is wanted, or the status is not what was told any more."""
+        """Until the next heartbeat is due: at once when one is wanted, or this runner has become ready.
+
+        Other changes of the status wait: an orchestrator takes no callbacks of a runner that is not ready, and a
+        session that ends with the change is to be released first.
+        """
         due = time.monotonic() + pause_s
         while not self._wanted.is_set() and (left_s := due - time.monotonic()) > 0:
             with contextlib.suppress(asyncio.TimeoutError):
                 async with time_limit(min(left_s, LOOK_S)):
                     await self._wanted.wait()
-            if self.registered and await self._status() != self._told_status:
+            if self.registered and self._told_status != READY and await self._status() == READY:
                 break
         self._wanted.clear()
 
