@@ -20,7 +20,7 @@ from runner.live.pipelines.loader import parse_params
 from runner.live.trickle import VideoFrame, VideoOutput
 from runner.time_limit import time_limit
 
-from .errors import ComfyUIError, FrameTimeoutError, OutOfMemoryError, ServerError, ServerLost
+from .errors import ComfyUIError, FrameTimeoutError, OutOfMemoryError, ServerError
 from .exposed import keys, with_values
 from .params import ComfyUIParams
 from .rewrite import LiveGraph
@@ -139,11 +139,10 @@ class ComfyUI(Pipeline):
         client = self._server.connected()
         transport, slot = await self._take_slot()
         try:
-            flight = await self._submit(client, transport, slot, frame, self._graph)
-        except BaseException as error:
+            async with self._server.watching(client):
+                flight = await self._submit(client, transport, slot, frame, self._graph)
+        except BaseException:
             transport.give_back(slot)
-            if isinstance(error, ServerLost):
-                raise await self._server.loss(client, error) from error
             raise
         flight.request_id = request_id
         self._in_flight.put_nowait(flight)
@@ -157,10 +156,9 @@ class ComfyUI(Pipeline):
         """
         flight = await self._in_flight.get()
         try:
-            await self._finish(flight, self._limit_s(flight))
-            picture = await flight.transport.take(flight.slot, flight.seq, flight.execution)
-        except ServerLost as error:
-            raise await self._server.loss(flight.client, error) from error
+            async with self._server.watching(flight.client):
+                await self._finish(flight, self._limit_s(flight))
+                picture = await flight.transport.take(flight.slot, flight.seq, flight.execution)
         finally:
             flight.transport.give_back(flight.slot)
             self._in_flight.task_done()
@@ -288,7 +286,8 @@ class ComfyUI(Pipeline):
     async def _adopt_tried(self, client: ComfyClient, change: Change) -> None:
         try:
             assert self._transport is not None
-            await self._try(client, change.graph, change.params, change.transport or self._transport)
+            async with self._server.watching(client):
+                await self._try(client, change.graph, change.params, change.transport or self._transport)
         except BaseException:
             if change.transport is not None:
                 change.transport.close()

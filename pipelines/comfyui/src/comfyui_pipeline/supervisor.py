@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 from runner.time_limit import time_limit
 
@@ -83,8 +84,19 @@ class Supervisor:
             raise self._lost(self._reason)
         return self._client
 
-    async def loss(self, client: ComfyClient, error: ServerLost) -> ServerLost:
-        """What to raise for an `error` of this client: where the server is gone, with what becomes of it."""
+    @asynccontextmanager
+    async def watching(self, client: ComfyClient) -> AsyncIterator[None]:
+        """Around what is asked of a client.
+
+        Raises:
+            ServerLost: with the reason why the server is gone, and what becomes of it.
+        """
+        try:
+            yield
+        except ServerLost as error:
+            raise await self._loss(client, error) from error
+
+    async def _loss(self, client: ComfyClient, error: ServerLost) -> ServerLost:
         await asyncio.wait([client.lost], timeout=NOTICED_S)
         if not client.lost.done():
             return error
