@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -185,6 +186,8 @@ async def test_the_other_contract_waits_for_the_stream_to_be_over(app: AppProces
 
 async def test_channels_of_a_host_that_is_killed_are_closed_before_there_is_another(app: AppProcess) -> None:
     async with network() as session:
+        heard: list[dict[str, Any]] = []
+        hearing = asyncio.create_task(session.events(heard))
         await start(app, session)
         async with pictures(session) as seen:
             await come(seen)
@@ -198,6 +201,9 @@ async def test_channels_of_a_host_that_is_killed_are_closed_before_there_is_anot
                 await asyncio.to_thread(app.until, "IDLE")
                 await until(lambda: log.statuses[-1:] == ["IDLE"])  # it asks for itself, a little later
             assert log.statuses in (["OK", "LOADING", "IDLE"], ["LOADING", "IDLE"])
+        await asyncio.wait_for(hearing, PATIENCE_S)
+        last = heard[-1]["event"]
+        assert (last["type"], last["message"]) == ("error", "stream ended: the runner host was killed by SIGKILL")
     assert gone([each for each in below if "resource_tracker" not in _command(each)])
     async with network("next") as session:
         assert (await start(app, session)).status_code == 200

@@ -20,8 +20,9 @@ from ..errors import ProcessError, RunnerError
 from ..live.host_process import HostProcess, HostStartError
 from ..live.network_settings import NetworkSettings
 from ..live.pipelines import PipelineSpec
+from ..live.process.status import EVENTS_QUEUE, error_event, now_ms
 from ..live.run_folder import RunFolder, sweep_run_folders
-from ..live.streamer.protocol.leftover import Leftover, close_channels
+from ..live.streamer.protocol.leftover import Leftover
 from ..live.trickle.address import StreamAddresses
 from ..module_command import module_command
 from ..time_limit import time_limit
@@ -120,7 +121,7 @@ class LiveVideoToVideoPipeline:
             task.cancel()  # which ends a host that is just starting
         if self._host is not None:
             await self._host.close(END_LIMIT_S)
-            self._close_channels()
+            self._close_channels("the runner was shut down")
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._closing_channels:
             await asyncio.wait(self._closing_channels, timeout=LAST_CHANNELS_LIMIT_S)
@@ -149,8 +150,8 @@ class LiveVideoToVideoPipeline:
                 self._answered_s = time.monotonic()
                 self._up.set()
                 await host.exited.wait()
-                self._close_channels()
                 reason = f"the runner host {host.exit_reason}"
+                self._close_channels(reason)
             self._up.clear()
             self._told = None
             if self.restarts == MAX_RESTARTS:
@@ -174,12 +175,14 @@ class LiveVideoToVideoPipeline:
             clean=lambda: socket.unlink(missing_ok=True),
         )
 
-    def _close_channels(self) -> None:
+    def _close_channels(self, reason: str) -> None:
         """Begin to close what a host left open that was killed: readers are not to wait for the next one."""
         assert self._folder is not None
-        if urls := Leftover(self._folder.path).take():
+        if channels := Leftover(self._folder.path).take():
             network = NetworkSettings.from_env(os.environ)
-            closing = close_channels(urls, StreamAddresses(network.allow), verify_tls=network.verify_tls)
+            error = error_event(self.model_id, f"stream ended: {reason}")
+            last = {"event": {**error, "timestamp": now_ms()}, "queue_event_type": EVENTS_QUEUE}
+            closing = channels.close(last, StreamAddresses(network.allow), verify_tls=network.verify_tls)
             task = asyncio.create_task(closing)
             self._closing_channels.add(task)
             task.add_done_callback(self._closing_channels.discard)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import stat
 from collections.abc import AsyncIterator
@@ -9,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from runner.live.streamer.protocol.leftover import Leftover, close_channels
+from runner.live.streamer.protocol.leftover import Leftover
 from runner.live.streamer.protocol.protocol import StreamRequest
 from runner.live.trickle.address import StreamAddresses
 from runner.live.trickle.relay import TrickleRelay
+from runner.live.trickle.subscriber import TrickleSubscriber
+
+LAST = {"event": {"type": "error", "message": "stream ended: the runner host was killed"}}
 
 
 @pytest.fixture
@@ -30,7 +34,8 @@ def request(relay: TrickleRelay, sink: str = "out", events: str = "events") -> S
 
 
 async def close(folder: Path, allow: str = "") -> None:
-    await close_channels(Leftover(folder).take(), StreamAddresses(allow), verify_tls=False)
+    if (channels := Leftover(folder).take()) is not None:
+        await channels.close(LAST, StreamAddresses(allow), verify_tls=False)
 
 
 def channels(relay: TrickleRelay) -> set[str]:
@@ -42,6 +47,17 @@ async def test_the_channels_that_a_killed_host_wrote_to_are_closed(relay: Trickl
     await close(tmp_path)
     assert channels(relay) == {"in", "next-out"}
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_the_last_event_says_why(relay: TrickleRelay, tmp_path: Path) -> None:
+    Leftover(tmp_path).remember(request(relay))
+    async with TrickleSubscriber(relay.url + "events", 0) as events:
+        reading = asyncio.create_task(events.next())
+        await close(tmp_path)
+        segment = await reading
+        assert segment is not None
+        assert json.loads(await segment.read()) == LAST
+        assert await events.next() is None
 
 
 async def test_a_stream_that_was_closed_in_order_leaves_nothing(relay: TrickleRelay, tmp_path: Path) -> None:
@@ -60,7 +76,7 @@ async def test_addresses_that_are_not_allowed_are_not_connected_to(relay: Trickl
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("content", ["", "half of [", "\0"])
+@pytest.mark.parametrize("content", ["", "half of [", "\0", "7", "[]", '{"a": 1}'])
 async def test_a_damaged_file_is_removed(relay: TrickleRelay, tmp_path: Path, content: str) -> None:
     leftover = Leftover(tmp_path)
     leftover.remember(request(relay))

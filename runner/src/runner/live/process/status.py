@@ -9,7 +9,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, SerializerFunctionWrapHandler, model_serializer
 
+from ..log import mask
 from .state import PipelineState
+
+EVENTS_QUEUE = "ai_stream_events"
 
 
 def now_ms() -> int:
@@ -20,6 +23,11 @@ def now_ms() -> int:
 def params_hash(params: dict[str, Any]) -> str:
     """Hex MD5 of the params as JSON with sorted keys and Python's default separators."""
     return hashlib.md5(json.dumps(params, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
+
+
+def error_event(pipeline: str, message: str, at_s: float | None = None) -> dict[str, Any]:
+    """An error for the events channel; `at_s`: when it was, in seconds since the epoch, by default now."""
+    return {"type": "error", "pipeline": pipeline, "message": mask(message), "time": at_s or time.time()}
 
 
 class InputStatus(BaseModel):

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Any
 
 from ..events import Event, LoadFailed, LogWritten, PipelineFailed, ProcessExited, StateChanged
 from ..log import mask
 from ..process.guardian import ProcessGuardian
-from ..process.status import now_ms
+from ..process.status import EVENTS_QUEUE, error_event, now_ms
 
 STATUS_S = 10.0  # a gateway gives a session up after 30 s without any event
 STATUS_APART_S = 1.0  # states that change all the time are not all told
 
-_EVENTS = "ai_stream_events"
 _SENT_ONCE = ("last_params", "last_restart_logs")  # after a change; null in every other status
 
 
@@ -55,7 +53,7 @@ class StreamReporter:
         now = now_ms()
         last = self._reported_ms if self._reported_ms is not None else status.start_time
         self._reported_ms = now
-        self._tell({**report, "last_status_timestamp": last, "timestamp": now}, _EVENTS)
+        self._tell({**report, "last_status_timestamp": last, "timestamp": now}, EVENTS_QUEUE)
 
     def hear(self, event: Event) -> None:
         """Pass on what the other side must know of an event of the host."""
@@ -71,8 +69,7 @@ class StreamReporter:
 
     def error(self, message: str, at_s: float | None = None) -> None:
         """Tell of an error; `at_s`: when it was, in seconds since the epoch, now if it is not given."""
-        error = {"type": "error", "pipeline": self._guardian.spec.name, "message": mask(message)}
-        self._tell({**error, "time": at_s or time.time()}, _EVENTS)
+        self._tell(error_event(self._guardian.spec.name, message, at_s), EVENTS_QUEUE)
 
     def _exited(self, event: ProcessExited) -> None:
         self.error(f"the pipeline process {event.reason}", event.at)
@@ -84,4 +81,4 @@ class StreamReporter:
                 "restart_time": event.at,
                 "restart_logs": [mask(line) for line in event.logs],
             }
-            self._tell(restart, _EVENTS)
+            self._tell(restart, EVENTS_QUEUE)
