@@ -162,6 +162,18 @@ class TestWholeFile:
         assert [level for _, level in pictures(project / "out.mp4")] == pytest.approx([GREY] * 5, abs=4)
         assert "\r" not in done.stderr  # no live line where nobody looks
 
+    def test_a_pipe_is_read_to_its_end(self, project: Path) -> None:
+        write_clip(project / "clip.mkv")
+        with subprocess.Popen(["cat", project / "clip.mkv"], stdout=subprocess.PIPE) as writer:
+            done = subprocess.run(
+                arguments("--pipeline-import", "effects:invert", "-i", "/dev/stdin", "--json"),
+                cwd=project, env=environment(), stdin=writer.stdout, capture_output=True, text=True,
+                timeout=PATIENCE_S, check=False,
+            )  # fmt: skip
+        assert done.returncode == 0, done.stdout
+        report = json.loads(done.stdout)
+        assert (report["frames_in"], report["frames_out"], report["dropped"]) == (FRAMES, FRAMES, {})
+
     def test_realtime_ends_after_the_duration(self, project: Path) -> None:
         done = run(
             project,

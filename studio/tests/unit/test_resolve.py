@@ -44,6 +44,23 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+class TestPipes:
+    def test_a_named_pipe_is_an_input(self, folder: Path) -> None:
+        os.mkfifo(folder / "pipe")
+        assert resolve_input("pipe", folder) == str(folder / "pipe")
+
+    @pytest.mark.skipif(not can_list(), reason="/proc is Linux's")
+    def test_one_of_the_shell_is_named_so_that_another_process_can_open_it(self, folder: Path) -> None:
+        reading, writing = os.pipe()
+        (folder / "link").symlink_to(f"/dev/fd/{reading}")
+        try:
+            for name in (f"/dev/fd/{reading}", f"/proc/self/fd/{reading}", "link"):
+                assert resolve_input(name, folder) == f"/proc/{os.getpid()}/fd/{reading}"
+        finally:
+            os.close(reading)
+            os.close(writing)
+
+
 class TestSamples:
     def test_they_are_found_without_importing_their_package(self, bundled: Path) -> None:
         assert [(video.name, video.path, video.size_bytes) for video in sample_videos()] == [

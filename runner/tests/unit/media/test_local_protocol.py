@@ -20,7 +20,7 @@ import pytest
 
 from runner.errors import SinkError, SourceError, StreamError
 from runner.live.process.ring import FrameRing
-from runner.live.streamer.protocol import camera, media_source
+from runner.live.streamer.protocol import camera, media_source, pipe_source
 from runner.live.streamer.protocol.local import LocalProtocol
 from runner.live.streamer.protocol.protocol import StreamRequest
 from runner.live.trickle.decoder import Decoder, Location
@@ -335,6 +335,82 @@ async def _half_server(path: Path) -> AsyncIterator[str]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="device nodes of Linux")
+class TestPipes:
+    async def test_every_frame_is_read_once(self, transport_stream: Path, tmp_path: Path) -> None:
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        writer = threading.Thread(target=lambda: pipe.write_bytes(transport_stream.read_bytes()))
+        writer.start()
+        pictures, _, protocol = await _run(pipe, loop=True, **OFFLINE)
+        writer.join()
+        assert _numbers(pictures) == _numbers(_read(transport_stream)[0])
+        assert (protocol.info.frames, protocol.info.name) == (None, str(pipe))
+        await _threads_end()
+
+    async def test_a_pipe_without_a_path_of_its_own(self, transport_stream: Path) -> None:
+        with subprocess.Popen(["cat", transport_stream], stdout=subprocess.PIPE) as writer:
+            assert writer.stdout is not None
+            path = f"/proc/{os.getpid()}/fd/{writer.stdout.fileno()}"
+            pictures, _, protocol = await _run(path, **OFFLINE)
+        assert len(pictures) == len(_read(transport_stream)[0])
+        assert protocol.info.name == f"/dev/fd/{path.rpartition('/')[2]}"
+
+    async def test_a_writer_that_pauses_is_waited_for_and_the_silence_is_known(
+        self, transport_stream: Path, tmp_path: Path
+    ) -> None:
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        data, silent = transport_stream.read_bytes(), threading.Event()
+
+        def write() -> None:
+            with pipe.open("wb", buffering=0) as writer:
+                writer.write(data[: len(data) // 2])
+                assert silent.wait(60)
+                writer.write(data[len(data) // 2 :])
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        async with _stream(pipe, **OFFLINE) as protocol:
+
+            async def watch() -> None:
+                while protocol.silent_s < 0.05:
+                    await asyncio.sleep(0.01)
+                silent.set()
+
+            watching = asyncio.create_task(watch())
+            pictures = [frame async for frame in protocol.frames() if isinstance(frame, RawFrame)]
+            await watching
+        writer.join()
+        assert _numbers(pictures) == _numbers(_read(transport_stream)[0])
+
+    async def test_a_pipe_that_nobody_writes_to(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(pipe_source, "_WRITER_LIMIT_S", 0.1)
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        with pytest.raises(SourceError, match=r"pipe: nothing was written to this pipe for 0.1 s"):
+            await _run(pipe)
+        await _threads_end()
+
+    @pytest.mark.parametrize("content", [b"", b"no video in here" * 1000])
+    async def test_what_is_no_stream(self, content: bytes, tmp_path: Path) -> None:
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        threading.Thread(target=lambda: pipe.write_bytes(content)).start()
+        with pytest.raises(SourceError, match="pipe: not a media stream, or one that needs seeking"):
+            await _run(pipe)
+
+    async def test_it_changes_its_size_without_being_opened_again(self, transport_stream: Path, tmp_path: Path) -> None:
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        writer = threading.Thread(target=lambda: pipe.write_bytes(transport_stream.read_bytes()))
+        writer.start()
+        async with _stream(pipe, **OFFLINE) as protocol:
+            assert protocol.resize(128, 64)
+            shapes = [frame.pixels.shape async for frame in protocol.frames() if isinstance(frame, RawFrame)]
+        writer.join()
+        assert set(shapes[1:]) == {(64, 128, 3)}  # the first one was decoded when it was opened
+
+
 class TestCameras:
     @pytest.mark.parametrize("text", ["device:/dev/video97", "device:97"])
     async def test_no_such_camera_says_which_there_are(self, text: str) -> None:

@@ -88,7 +88,7 @@ class Flags(CommandFlags):
             "--input",
             "-i",
             metavar="INPUT",
-            help="A sample's name, a file, webcam, webcam:N, pattern, pattern:WxH@FPS, or a URL.",
+            help="A sample's name, a file or pipe, webcam, webcam:N, pattern, pattern:WxH@FPS, or a URL.",
             autocompletion=complete_input,
         ),
     ] = None

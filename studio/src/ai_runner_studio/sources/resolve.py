@@ -22,7 +22,7 @@ def resolve_input(text: str, project: Path) -> str:
     """The source string for an input.
 
     Args:
-        text: a sample's name, a file, ``webcam`` or ``webcam:N``, ``pattern`` or ``pattern:WxH@FPS``, or a
+        text: a sample's name, a file or pipe, ``webcam`` or ``webcam:N``, ``pattern`` or ``pattern:WxH@FPS``, or a
             URL; empty for the default. A bare word is a sample if there is one of that name, else a file.
         project: folder in which a relative path is looked for when the working directory has no such file.
 
@@ -86,11 +86,26 @@ def _sample_or_file(text: str, project: Path) -> str:
     for candidate in (Path.cwd() / path, project / path):
         if candidate.is_dir():
             raise SourceNotFound(f"input '{text}' is a folder", "name a video file in it")
+        if candidate.is_fifo():
+            return _pipe(candidate)
+        if candidate.is_char_device() and candidate.match("/dev/video*"):
+            return f"device:{candidate}"
         if candidate.is_file():
             if not os.access(candidate, os.R_OK):
                 raise SourceNotFound(f"input '{text}': no permission to read {candidate}")
             return os.path.abspath(candidate)
     raise SourceNotFound(_missing(text, path), _near(text, path, list(videos)))
+
+
+def _pipe(path: Path) -> str:
+    """The path by which the runner host can open a pipe: the numbers in /dev/fd are those of this process."""
+    own = Path(f"/proc/{os.getpid()}/fd")
+    link = path
+    while link.is_symlink():
+        if link.parent.resolve() == own:
+            return str(own / link.name)
+        link = link.parent / link.readlink()
+    return os.path.abspath(path)
 
 
 def _missing(text: str, path: Path) -> str:

@@ -110,6 +110,10 @@ class Decoder:
         except av.error.FFmpegError as error:
             raise SourceError(f"{self._location.name} cannot be read again: {error.strerror}") from error
 
+    def resize(self, width: int, height: int) -> None:
+        """Give frames of another size from now on. From any thread."""
+        self._fitter.resize(width, height)
+
     def close(self) -> None:
         """Let go of the container. Safe to call twice."""
         self._items.close()

@@ -12,6 +12,7 @@ from ...trickle.frame import RawFrame
 from .hops import Hops
 from .local import LocalProtocol
 from .protocol import ProtocolStatistics, SourceInfo, StreamRequest
+from .source import can_open_twice
 from .trickle_input import TrickleInput
 from .trickle_output import MEDIA_TYPE, TrickleOutput
 
@@ -66,7 +67,7 @@ class Gateway:
         """
         info = await self._local.open(width, height)
         own = (info.width - info.width % 2, info.height - info.height % 2)
-        if own != (width, height) and min(own) > 0:
+        if own != (width, height) and min(own) > 0 and can_open_twice(self._local.request.source):
             await self._local.close()
             info = await self._local.open(*own)
         return info

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _CHECK_SIZE = (64, 64)
 # Longer than the time limits inside of a source, which say better what is wrong.
-_OPEN_LIMIT_S = 25.0
+_OPEN_LIMIT_S = 18.0
 # How long `close` waits for the reading thread. A read that cannot be interrupted (a network
 # stream that is silent, a camera that hangs) goes on for a while in a daemon thread, alone.
 _JOIN_LIMIT_S = 1.0
@@ -109,6 +109,9 @@ class LocalProtocol(StreamProtocol):
             self._silent_since = time.monotonic()
         if self._reader is not None:
             self._reader.pause(paused)
+
+    def resize(self, width: int, height: int) -> bool:
+        return self._source is not None and self._source.resize(width, height)
 
     async def put(self, frame: RawFrame | AudioFrame) -> None:
         if self._reader is None:  # closed meanwhile

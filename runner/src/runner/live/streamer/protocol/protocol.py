@@ -22,7 +22,7 @@ class StreamRequest:
     Attributes:
         protocol: ``local``; ``trickle``: source and sink are the URLs of trickle channels; ``route``: as local, but by
             way of two trickle channels of a relay of our own, there and back.
-        source: a media file's path, ``pattern:`` or ``pattern:WxH@FPS``, ``device:NAME`` (``device:0`` is
+        source: path of a media file or a pipe, ``pattern:`` or ``pattern:WxH@FPS``, ``device:NAME`` (``device:0`` is
             the first camera), ``shm:RING`` (a `FrameRing`'s name), or any URL that PyAV opens.
         sink: a path ending in ``.mp4`` (or another container that FFmpeg knows), or None for nowhere.
         policy: ``newest``: a frame that comes while one waits replaces it and the older one is

@@ -60,6 +60,10 @@ class Source(ABC):
             SourceError: it broke off.
         """
 
+    def resize(self, width: int, height: int) -> bool:  # noqa: ARG002  # what others may do
+        """Give frames of another size from now on; from any thread. False where only a new opening can."""
+        return False
+
     def close(self) -> None:
         """Let go of what is open."""
 
@@ -88,6 +92,10 @@ def open_source(request: StreamRequest, width: int, height: int, stop: threading
 
     if _URL.match(request.source):
         return open_url(request.source, width, height, loop=request.loop)
+    if Path(request.source).is_fifo():
+        from .pipe_source import PipeSource
+
+        return PipeSource(request.source, width, height, stop)
     return open_file(request.source, width, height, loop=request.loop)
 
 
@@ -99,7 +107,7 @@ def can_open_twice(source: str) -> bool:
     scheme = _URL.match(source)
     if scheme:
         return scheme.group().lower().removesuffix("://") in _SERVED_TO_MANY
-    return not Path(source).expanduser().is_fifo()
+    return not Path(source).is_fifo()
 
 
 class PatternSource(Source):
