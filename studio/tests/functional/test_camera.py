@@ -1,21 +1,15 @@
-"""A camera of our own, through the real V4L2 code: in `run`, and in the session that the screen shows."""
+"""A camera of our own, through the real V4L2 code: in `run`, and on the screen."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from ai_runner_studio.session import Session
-from ai_runner_studio.settings import Settings
-from ai_runner_studio.snapshot import Snapshot
+from terminals import on_terminal
 
 sys.path.append(str(Path(__file__).parents[3] / "runner/tests/unit/media"))
 
@@ -57,36 +51,20 @@ def test_run_takes_what_the_camera_gives_and_ends_when_it_is_unplugged(camera: F
     assert report["frames_out"] > 0
 
 
-async def test_after_it_is_back_the_same_input_gives_frames_again(
-    camera: FakeCamera, project: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_screen_says_that_no_frames_come_and_its_key_resumes_after_the_camera_is_back(
+    camera: FakeCamera, project: Path
 ) -> None:
-    for name, value in camera.environment.items():
-        monkeypatch.setenv(name, value)  # of the host; this process does not see the camera
-    monkeypatch.setattr("ai_runner_studio.sources.resolve.can_list", lambda: False)
-    session = Session(Settings("effects:invert", input="webcam", project=project, reload=False))
-    await session.start()
-    try:
-        await _until(session, lambda now: now.metrics.frames_out > 5)
-        camera.set(state="stalled")
-        silent = await _until(session, lambda now: now.metrics.silent_s > 0.4)
-        assert silent.ended is None
+    words = ("effects:invert", "--input", "webcam", "--no-reload", "--preview", "text")
+    with on_terminal(*words, cwd=project, **camera.environment) as studio:
+        assert studio.read_until(b"serves after")
+        for state, said in (("stalled", b"no frame for"), ("plugged", b"serves after"), ("unplugged", b"broke off")):
+            studio.written = b""
+            camera.set(state=state)
+            assert studio.read_until(said)
+        assert studio.read_until(b"r again")
+        studio.written = b""
         camera.set()
-        await _until(session, lambda now: now.metrics.fps_out > 0 and not now.metrics.silent_s)
-        camera.set(state="unplugged")
-        ended = (await _until(session, lambda now: now.ended is not None)).ended
-        assert ended is not None
-        assert ended.error.startswith("camera /dev/video0")
-        camera.set()
-        await session.set_input(session.settings.input)  # what the key `r` does, which the banner names
-        again = await _until(session, lambda now: now.metrics.frames_out > 5 and now.ended is None)
-        assert again.error is None
-    finally:
-        await session.close()
-
-
-async def _until(session: Session, condition: Callable[[Snapshot], bool]) -> Snapshot:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition(session.snapshot):
-        assert time.monotonic() < deadline, session.snapshot
-        await asyncio.sleep(0.02)
-    return session.snapshot
+        os.write(studio.terminal, b"r")
+        assert studio.read_until(b"serves after")
+        os.write(studio.terminal, b"q")
+        assert studio.wait() == 0

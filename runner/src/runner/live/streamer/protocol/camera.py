@@ -21,7 +21,7 @@ _FORMATS = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
 _CAPTURE_SIZES = ((640, 480), (1280, 720), (1920, 1080))  # those that nearly every camera has
 _CAPTURE_FPS = 30
 _OPEN_TIMEOUT_S = 10.0
-_PATIENCE_S = 10.0  # cameras pause for a second or two when they adjust themselves or the bus is busy
+_PATIENCE_S = 8.0  # cameras pause for a second or two when they adjust themselves or the bus is busy
 # Without it a read blocks in the kernel as long as the camera gives no frame: nothing could close it any more, and
 # while it is open no other attempt succeeds. By its number, because FFmpeg has no name for it.
 _NONBLOCKING = ("fflags", "+4")

@@ -98,10 +98,8 @@ class LocalProtocol(StreamProtocol):
                 return await handoff.get()
         except asyncio.TimeoutError:
             # A camera that hangs in its driver reports no error, and nothing can interrupt the thread that reads it.
-            raise SourceError(
-                f"{self._source.label}: no frame for {patience_s:g} s; check the device or the sender, "
-                "then start the stream again"
-            ) from None
+            message = f"{self._source.label}: no frame for {patience_s:g} s; check that it is connected and sends"
+            raise SourceError(message) from None
 
     def pause(self, paused: bool) -> None:
         self._paused = paused
@@ -145,7 +143,7 @@ class LocalProtocol(StreamProtocol):
                 return await asyncio.wrap_future(reader.opened)
         except asyncio.TimeoutError:
             raise SourceError(
-                f"{_shown(self.request.source)} did not give a picture within {_OPEN_LIMIT_S:g} s"
+                f"{_shown(self.request.source)}: no frame within {_OPEN_LIMIT_S:g} s; check that it is connected and sends"
             ) from None
 
     async def _open_sink(self, path: str, source: Source) -> None:
@@ -186,4 +184,7 @@ def _expected_frames(info: SourceInfo, request: StreamRequest) -> int | None:
 def _shown(source: str) -> str:
     from .media_source import without_credentials
 
+    kind, _, rest = source.partition(":")
+    if kind == "device":
+        return f"camera {rest or 0}"
     return without_credentials(source) if "://" in source else source

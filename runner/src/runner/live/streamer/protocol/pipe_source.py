@@ -14,7 +14,7 @@ from ...trickle.decoder import Decoder, Location
 from .media_source import MediaSource
 
 _FOREIGN = re.compile(r"^/proc/\d+/fd/")  # how the studio names what it was started with
-_WRITER_LIMIT_S = 15.0
+_WRITER_LIMIT_S = 12.0  # leaves some of the time for opening to look what is in the stream
 _LOOK_S = 0.2  # how long a stop may take
 
 
