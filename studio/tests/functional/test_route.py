@@ -90,7 +90,7 @@ class TestRun:
     def test_an_input_that_cannot_be_opened_fails_as_without_it(self, clip: Path) -> None:
         (clip.parent / "text.mp4").write_text("no video")
         done = run(clip.parent, "--input", "text.mp4", "--json")
-        assert done.returncode == 1
+        assert done.returncode == 2
         report = json.loads(done.stdout)
         assert report["error"]["kind"] == "source"
         assert "text.mp4" in report["error"]["message"]

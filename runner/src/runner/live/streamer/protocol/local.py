@@ -142,9 +142,9 @@ class LocalProtocol(StreamProtocol):
             async with time_limit(_OPEN_LIMIT_S):
                 return await asyncio.wrap_future(reader.opened)
         except asyncio.TimeoutError:
-            raise SourceError(
-                f"{_shown(self.request.source)}: no frame within {_OPEN_LIMIT_S:g} s; check that it is connected and sends"
-            ) from None
+            name = _shown(self.request.source)
+            message = f"{name}: no frame within {_OPEN_LIMIT_S:g} s; check that it is connected and sends"
+            raise SourceError(message) from None
 
     async def _open_sink(self, path: str, source: Source) -> None:
         audio, fps = source.audio, source.info.fps
