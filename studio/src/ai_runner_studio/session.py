@@ -323,10 +323,9 @@ class Session:
             await host.post("/api/stream/check", {"source": self._source})
             await self._served.wait()
             await self._begin_stream()
-        except HostError:
-            return  # `_follow` reports the exit of the host
         except StudioError as error:
-            self._tell(StreamEnded(error=str(error), error_kind="source"))
+            if not host.exited.is_set():  # `_follow` reports that
+                self._tell(StreamEnded(error=str(error), error_kind="source"))
 
     async def _post_stream(self, host: Host, source: str, route: RouteName) -> None:
         settings = self.settings
