@@ -148,6 +148,15 @@ class TestFiles:
         pictures, _, protocol = await _run(clip, policy=policy, paced=False, loop=True, max_frames=100)
         assert len(pictures) == protocol.statistics.frames_in == 100
 
+    async def test_max_frames_does_not_count_what_was_superseded_in_front_of_the_pipeline(self, clip: Path) -> None:
+        pictures = []
+        async with _stream(clip, paced=False, loop=True, max_frames=20) as protocol:
+            async for frame in protocol.frames():
+                if isinstance(frame, RawFrame):
+                    pictures.append(frame)
+                    protocol.superseded(len(pictures) in (3, 19, 20, 23))  # the last ones too
+        assert len(pictures) == 24
+
     async def test_sound_ends_with_the_last_picture(self, clip: Path) -> None:
         pictures, sounds, _ = await _run(clip, max_frames=20, **OFFLINE)
         assert len(pictures) == 20

@@ -241,9 +241,18 @@ class PipelineStreamer:
             else:
                 if protocol.networked:
                     await self._leeway()
-                if not self._guardian.board.offer(frame):
+                if not self._offer(frame, protocol):
                     await self._show_loading(frame, protocol)
             self._tap("input", frame)  # last: its copy is not the pipeline's business
+
+    def _offer(self, frame: RawFrame, protocol: StreamProtocol) -> bool:
+        """Give it to the pipeline; False while none serves."""
+        process = self._guardian.process
+        before = process.dropped["superseded"] if process is not None else 0
+        offered = self._guardian.board.offer(frame)
+        if process is not None:
+            protocol.superseded(process.dropped["superseded"] - before)
+        return offered
 
     async def _leeway(self) -> None:
         """Let the pictures before it pass, at both ends of the pipeline, if that is a matter of a moment."""

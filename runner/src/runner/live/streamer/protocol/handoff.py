@@ -30,6 +30,7 @@ class Handoff:
         self._pictures = 0
         self._room = threading.Condition()
         self._arrived = asyncio.Event()
+        self._asking = False  # the task has done with what it took, and waits for more
         self._closed = False
         self._ended = False
         self._error: BaseException | None = None
@@ -65,6 +66,11 @@ class Handoff:
         with self._room:
             self._room.wait_for(lambda: self._closed or not self._items, limit_s)
 
+    def wait_asked(self) -> None:
+        """Called by the thread: wait until all was taken and the task is done with it."""
+        with self._room:
+            self._room.wait_for(lambda: self._closed or (self._asking and not self._items))
+
     def end(self, error: BaseException | None = None) -> None:
         """Called by the thread: nothing more will come, because of `error` or because all was given."""
         with self._room:
@@ -78,6 +84,7 @@ class Handoff:
             with self._room:
                 if self._closed:
                     return None
+                self._asking = not self._items
                 if self._items:
                     item = self._items.popleft()
                     if isinstance(item, RawFrame):
@@ -90,6 +97,7 @@ class Handoff:
                     return None
                 # Under the lock, so that an arrival after this point sets it again.
                 self._arrived.clear()
+                self._room.notify()
             await self._arrived.wait()
 
     def close(self) -> None:

@@ -108,6 +108,10 @@ class LocalProtocol(StreamProtocol):
         if self._reader is not None:
             self._reader.pause(paused)
 
+    def superseded(self, count: int) -> None:
+        if self._reader is not None:
+            self._reader.superseded(count)
+
     def resize(self, width: int, height: int) -> bool:
         return self._source is not None and self._source.resize(width, height)
 

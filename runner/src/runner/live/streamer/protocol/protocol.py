@@ -29,7 +29,7 @@ class StreamRequest:
             counted as dropped. ``lossless``: the source waits for the pipeline, nothing is dropped.
         paced: give the frames of a file out at the speed of their timestamps; live sources always are.
         loop: begin a file again at its end, with timestamps that go on growing.
-        max_frames: end after that many video frames.
+        max_frames: end after that many video frames, not counting those that newer ones have replaced.
         max_seconds: end after that many seconds of presentation time.
         request_id: name of the stream; outputs of another one are dropped.
         manifest_id, stream_id: what else the network calls it; told in logs.
@@ -158,6 +158,9 @@ class StreamProtocol(ABC):
         Args:
             event: a JSON object. kind: its queue's name there (contract 5.2).
         """
+
+    def superseded(self, count: int) -> None:
+        """So many frames were replaced by newer ones in front of the pipeline; they do not count for `max_frames`."""
 
     def resize(self, width: int, height: int) -> bool:  # noqa: ARG002  # what others may do
         """Give pictures of another size from now on. False where only a new stream can."""

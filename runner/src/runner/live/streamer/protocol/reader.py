@@ -46,6 +46,7 @@ class SourceReader:
         self._statistics = statistics
         self._stop = threading.Event()
         self._begin = threading.Event()
+        self._superseded = 0
         self._going = threading.Event()  # not paused
         self._going.set()
         self._thread = threading.Thread(target=self._run, name="source reader", daemon=True)
@@ -64,6 +65,10 @@ class SourceReader:
             self._going.clear()
         else:
             self._going.set()
+
+    def superseded(self, count: int) -> None:
+        """So many frames that were handed on came to nothing: as many more may follow."""
+        self._superseded += count
 
     def stop(self) -> None:
         """Stop soon, and take nothing out of the handoff any more."""
@@ -135,9 +140,17 @@ class SourceReader:
                 self._statistics.drop("source")
             if pacer is not None:
                 self._give_way(1 / (source.info.fps or _DEFAULT_FPS))
-            if given == request.max_frames:
+            if self._is_enough(given):
                 return frame.time_s + 1 / (source.info.fps or _DEFAULT_FPS) - _SAME_TIME_S
         return None
+
+    def _is_enough(self, given: int) -> bool:
+        limit = self._request.max_frames
+        if limit is None or given - self._superseded < limit:
+            return False
+        if self._request.policy == "newest":
+            self.handoff.wait_asked()  # the last one may still supersede another
+        return given - self._superseded >= limit
 
     def _give_way(self, interval_s: float) -> None:
         """Let the loop have the interpreter for what it does first with a picture.
