@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from runner.live.events import LoadFailed, LoadSucceeded, PipelineFailed, PipelineWarned, ProcessExited
 from runner.live.process import guardian, watchdog
+from runner.live.process.debugging import ANNOUNCED, HOOK
 from runner.live.process.policy import ReloadOptions
 from runner.live.process.revision import LoadRequest
 
@@ -272,6 +275,29 @@ class TestLosslessStream:
             assert (failed.report.file, failed.report.function) == (str(path), place)
             assert "a frame" in (await run.next(ProcessExited)).reason
             assert len([event for event in run.events if isinstance(event, PipelineFailed)]) == 1
+
+    async def test_waits_for_a_debugger_without_limit(
+        self, write: WriteModule, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(guardian, "FRAME_LIMIT_S", 2.0)
+        monkeypatch.setattr(guardian, "TICK_S", 0.05)
+        monkeypatch.setenv("PYTHONBREAKPOINT", HOOK)
+        write("harm", function(10, "breakpoint()"))
+        async with guarded("harm:f") as run:
+            await run.guardian.wait_serving()
+            run.guardian.open_stream("r", lossless=True)
+            await run.guardian.send(raw_frame(0))
+            said = (await run.next(PipelineWarned)).message
+            assert said.startswith(f"{ANNOUNCED}harm.py, line ")
+            await asyncio.sleep(2.5)  # longer than the limit
+            attach = shlex.split(said.partition("attach with: ")[2])
+            debugger = await asyncio.create_subprocess_exec(*attach, stdin=PIPE, stdout=PIPE)
+            shown, _ = await debugger.communicate(b"p frame.shape\nquit\n")
+            assert b"torch.Size([1, 512, 512, 3])" in shown
+            await run.until(lambda: run.values)
+            await run.guardian.send(raw_frame(1))  # does not stop any more
+            await run.until(lambda: len(run.values) == 2)
+            assert not [event for event in run.events if isinstance(event, PipelineFailed | ProcessExited)]
 
 
 class TestStorm:

@@ -16,7 +16,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner.live.events import Event, LoadFailed, PipelineFailed, ProcessExited, StreamEnded, StreamStarted
+from runner.live.events import (
+    Event,
+    LoadFailed,
+    PipelineFailed,
+    PipelineWarned,
+    ProcessExited,
+    StreamEnded,
+    StreamStarted,
+)
+from runner.live.process.debugging import ANNOUNCED
 from runner.live.running import is_running
 
 from .errors import StudioError, UsageError
@@ -38,6 +47,7 @@ class Progress:
     Attributes:
         doing: what is under way, in words.
         frames: delivered so far; total: how many are expected, None where that is not known.
+        note: in place of all that, something to be read.
         fps: of the last second. latency_ms: its median, None before there is one.
     """
 
@@ -46,6 +56,7 @@ class Progress:
     total: int | None = None
     fps: float = 0.0
     latency_ms: float | None = None
+    note: str = ""
 
 
 class HeadlessRun:
@@ -131,6 +142,8 @@ class HeadlessRun:
                     self._fail(RunError(kind, self._in_users_terms(event.error), exit_code=code))
                 elif self.settings.strict and self.figures.damage:
                     self._fail(RunError("source", f"the input is damaged or cut off: {self.figures.damage}"))
+            case PipelineWarned() if event.message.startswith(ANNOUNCED):
+                self._progress(Progress("", note=event.message))
             case LoadFailed() if event.serving is None:
                 what = f"the pipeline did not load, at '{event.report.phase}'"
                 asked_wrongly = event.report.kind == "ParamsError"

@@ -50,3 +50,13 @@ def test_elsewhere_a_line_for_each_new_thing() -> None:
         line.show(progress)
     line.end()
     assert stream.getvalue() == "opening ...\n1 frames\n"
+
+
+def test_a_note_stays_and_nothing_is_written_over_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Terminal()
+    line = ProgressLine(stream)
+    line.show(Progress("running"))
+    line.show(Progress("", note="attach with: x"))
+    line.show(Progress("running again"))
+    assert "\r\x1b[2Kattach with: x\n\r\x1b[2Krunning again" in stream.getvalue()

@@ -42,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     name_project()
     from ..errors import RunnerError
     from .log import configure
+    from .process.debugging import HOOK
 
     try:
         options = _parser().parse_args(arguments)
@@ -49,6 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     configure(options.verbose)
+    if options.studio:
+        os.environ.setdefault("PYTHONBREAKPOINT", HOOK)
     if sys.platform == "linux" and not os.path.exists("/proc/self/fd"):
         print("error: /proc: not mounted; the runner needs it to share memory between its processes", file=sys.stderr)
         return 2

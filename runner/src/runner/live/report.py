@@ -167,6 +167,8 @@ def _hint(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:
         top = error.name.split(".")[0]
         return f"Is '{top}' installed in this interpreter? {sys.executable} -m pip install {top}"
+    if _name(error) == "BdbQuit":
+        return "a debugger needs a terminal; call breakpoint() in the studio or in `run`, which wait for one"
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return "No file descriptors are left. Close files, sockets and pipes that are opened for each frame."
     return ""

@@ -29,6 +29,10 @@ class ProgressLine:
 
     def show(self, progress: Progress) -> None:
         """Show it, unless something was shown a moment ago and nothing new is being done."""
+        if progress.note:
+            self.end()
+            print(progress.note, file=self._stream, flush=True)
+            return
         now = time.monotonic()
         every_s = LIVE_EVERY_S if self._live else PLAIN_EVERY_S
         if progress.doing == self._doing and now - self._shown_at < every_s:

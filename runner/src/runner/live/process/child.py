@@ -32,6 +32,7 @@ from ...time_limit import time_limit
 from ..plain_json import plain, plain_text
 from ..project_folder import enter_project, put_project_first
 from ..report import ErrorReport, Phase, report_exception
+from . import debugging
 from .channel import ChildChannel
 from .child_log import LogSender, send_logs
 from .child_rings import OUTPUT_SLOTS as OUTPUT_SLOTS
@@ -104,6 +105,7 @@ def main(boot: Boot) -> None:
     channel = ChildChannel(boot.control)
     sender = send_logs(channel, boot.verbose)
     child = PipelineChild(channel)
+    debugging.announce = lambda text: channel.send(OutputWarned(text))
     threading.Thread(target=_beat, args=(channel, child, sender), name="heartbeat", daemon=True).start()
     thread = MainThread(lambda error: channel.send(FrameFailed(report_exception(error, "process"))))
     _serving = thread.loop.create_task(_serve(child, channel, sender))  # the loop has only a weak reference
@@ -189,7 +191,8 @@ def _beat(channel: ChildChannel, child: PipelineChild, sender: LogSender) -> Non
     printer = StackPrinter()
     while not channel.wait_hangup(HEARTBEAT_S, printer.wake):
         printer.answer()
-        channel.send(Heartbeat(time.monotonic() - child.last_turn, threading.active_count(), _vram_bytes()))
+        lag_s = time.monotonic() - child.last_turn
+        channel.send(Heartbeat(lag_s, threading.active_count(), _vram_bytes(), debugging.is_debugged()))
         sender.flush()
     # The host is gone. Take with us whatever the pipeline has started.
     os.killpg(0, signal.SIGKILL)

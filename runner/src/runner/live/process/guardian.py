@@ -49,6 +49,7 @@ RESTARTS_FORGOTTEN_S = 60.0  # a process that has served that long did not die o
 SETTLED_S = 5.0  # one that crashes sooner was not good, if it does so twice
 # One frame of a lossless stream, whose source waits for it: as long as a source may be silent in any other stream.
 FRAME_LIMIT_S = NO_INPUT_ERROR_S
+DEBUGGED_FOR_S = 10.0  # after a debugger lets the pipeline go on, until frames are expected again
 HUNG_AFTER_S = 15.0  # without a heartbeat, which needs neither the event loop nor user code
 
 
@@ -101,6 +102,7 @@ class ProcessGuardian:
         self._served_since = 0.0
         self._failures = Failures(emit)
         self._closed = False
+        self._debugged_at = float("-inf")
         self._hung: PipelineProcess | None = None  # the latest that was to be killed for it
         self._wanted: dict[str, Any] | None = None  # params that came while nothing could take them
         self._initial: dict[str, Any] = {}  # what the pipeline made of the initial params
@@ -409,6 +411,8 @@ class ProcessGuardian:
 
     def _tick(self) -> None:
         serving = self.serving
+        if serving is not None and self._is_debugged(serving.process):
+            return
         if serving is not None and time.monotonic() - serving.process.heartbeat_at > HUNG_AFTER_S:
             self._kill_hung(serving, f"gives no sign of life for {HUNG_AFTER_S:.0f} s")
             return
@@ -437,6 +441,11 @@ class ProcessGuardian:
             self._stop_stream(SourceError(f"no input for {STOP_STREAM_AFTER_S:.0f} s"))
         if state is PipelineState.OFFLINE and before is not state:
             self._reset()
+
+    def _is_debugged(self, process: PipelineProcess) -> bool:
+        if process.debugged:
+            self._debugged_at = time.monotonic()
+        return time.monotonic() - self._debugged_at < DEBUGGED_FOR_S
 
     def _stop_stream(self, reason: RunnerError) -> None:
         if self.policy.stop_stream_on_error and self.stop_stream is not None:

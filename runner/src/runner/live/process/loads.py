@@ -482,8 +482,13 @@ class Loads:
 
     async def _proven(self, revision: Revision, timeout_s: float) -> None:
         """Raises LoadError when a frame fails, asyncio.TimeoutError when none comes."""
-        async with time_limit(timeout_s):
-            await asyncio.shield(revision.proof)
+        while True:
+            try:
+                async with time_limit(timeout_s):
+                    return await asyncio.shield(revision.proof)
+            except asyncio.TimeoutError:
+                if not revision.process.debugged:
+                    raise
 
     async def _first_outputs(self, revision: Revision) -> None:
         """Wait for the first outputs of a revision that had nothing to replace.

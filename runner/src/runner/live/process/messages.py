@@ -347,12 +347,13 @@ class LogLine:
 class Heartbeat:
     """Sent twice a second by a thread of its own, so that it comes also while the event loop is busy.
 
-    `loop_lag_s`: for how long the event loop has not come round.
+    `loop_lag_s`: for how long the event loop has not come round. `debugged`: see `debugging.is_debugged`.
     """
 
     loop_lag_s: float
     threads: int
     vram_bytes: int
+    debugged: bool = False
 
 
 Message = Any  # one of the classes above

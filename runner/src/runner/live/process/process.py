@@ -21,6 +21,7 @@ from ..pipelines.spec import PipelineSpec
 from ..report import ErrorReport
 from ..trickle.frame import RawFrame
 from .channel import HostChannel
+from .debugging import is_traced
 from .descendants import children_of, kill_all, kill_descendants
 from .exit import ProcessExit, describe_exit
 from .flow_control import CEILING, CEILING_PATIENCE_S
@@ -239,8 +240,7 @@ class PipelineProcess:
         """
         assert self._ready is not None, "start() comes first"
         try:
-            async with time_limit(timeout_s):
-                return await asyncio.shield(self._ready)
+            return await self._ready_within(timeout_s)
         except asyncio.TimeoutError:
             where = await self.dump_stacks()
             raise LoadError(
@@ -252,6 +252,16 @@ class PipelineProcess:
                     traceback=where,
                 )
             ) from None
+
+    async def _ready_within(self, timeout_s: float | None) -> Loaded:
+        assert self._ready is not None
+        while True:
+            try:
+                async with time_limit(timeout_s):
+                    return await asyncio.shield(self._ready)
+            except asyncio.TimeoutError:
+                if not self.debugged:
+                    raise
 
     # ---- frames ----------------------------------------------------------------------------
 
@@ -360,6 +370,11 @@ class PipelineProcess:
     def busy_s(self) -> float:
         """For how long the frame that is in the pipeline has been there; 0 if none is."""
         return self._input.busy_s
+
+    @property
+    def debugged(self) -> bool:
+        """Whether a debugger is attached or waited for: no time limit means anything then."""
+        return is_traced(self.pid) or (self.heartbeat is not None and self.heartbeat.debugged)
 
     @property
     def vram_reserved(self) -> int:
