@@ -259,7 +259,7 @@ class Loads:
         process = serving.process
         received, since = process.frames_received, time.monotonic()
         while not await self._proven_within(revision, _PROOF_LOOK_S):
-            if process.frames_received != received:
+            if process.frames_received != received or process.debugged:
                 received, since = process.frames_received, time.monotonic()
             if self._board.paused and process.idle:
                 self._board.show_again()
@@ -474,21 +474,16 @@ class Loads:
         """
         showing = asyncio.create_task(self._board.show_recent(revision))
         try:
-            await self._proven(revision, self._policy.first_frame_timeout_s)
-        except asyncio.TimeoutError:
-            raise LoadError(await _no_output(revision, self._policy.first_frame_timeout_s)) from None
+            while not await self._proven_within(revision, self._policy.first_frame_timeout_s):
+                if not revision.process.debugged:
+                    raise LoadError(await _no_output(revision, self._policy.first_frame_timeout_s))
         finally:
             showing.cancel()
 
     async def _proven(self, revision: Revision, timeout_s: float) -> None:
         """Raises LoadError when a frame fails, asyncio.TimeoutError when none comes."""
-        while True:
-            try:
-                async with time_limit(timeout_s):
-                    return await asyncio.shield(revision.proof)
-            except asyncio.TimeoutError:
-                if not revision.process.debugged:
-                    raise
+        async with time_limit(timeout_s):
+            await asyncio.shield(revision.proof)
 
     async def _first_outputs(self, revision: Revision) -> None:
         """Wait for the first outputs of a revision that had nothing to replace.
