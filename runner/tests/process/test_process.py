@@ -260,6 +260,9 @@ class TestLoading:
         with pytest.raises(LoadError, match="multiple of 64") as caught:
             await child.process.ready(READY_S)
         assert caught.value.report.phase == "params"
+        await child.until(lambda: child.exits)
+        assert child.exits[0].code == 1
+        assert not child.of(OutputWarned)
         await child.process.stop()
 
     async def test_a_load_that_takes_too_long_tells_where_it_is(self, write: WriteModule) -> None:

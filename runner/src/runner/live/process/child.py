@@ -250,6 +250,7 @@ class PipelineChild:
         turning = asyncio.create_task(self._keep(self._turn))
         load = await self._first_load()
         if load is None or not await self._load_pipeline(load):
+            self._user_code.ending = True
             return 0 if load is None else 1
         self._context = contextvars.copy_context()  # with what modules, __init__ and initialize have set
         works = (self._feed, self._drain, self._update, self._report_sources)
