@@ -15,7 +15,7 @@ HOOK = f"{_BREAKPOINT}.wait_for_debugger"  # value of PYTHONBREAKPOINT
 ANNOUNCED = "breakpoint() in "  # start of the message that says how to attach
 
 _STOPPED_IN = ("bdb", "remote_pdb", "web_pdb", "pudb.remote", _BREAKPOINT)
-_PYDEVD_WAITS = ("wait_for_client", "_wait_for_client")
+_PYDEVD_WAITS = ("wait_for_client", "_wait_for_attach")
 
 
 def _print(text: str) -> None:
@@ -27,19 +27,19 @@ announce: Callable[[str], None] = _print
 
 def is_debugged() -> bool:
     """Return whether a thread of this process is stopped in a debugger or waits for one, or one is attached."""
-    pydevd = sys.modules.get("pydevd")
-    if pydevd is not None and getattr(pydevd.get_global_debugger(), "connected", False):
-        return _client_connected()
+    if _editor_attached():
+        return True
     frames, own = sys._current_frames, threading.get_ident()
     return any(
         map(_is_debuggers, chain.from_iterable(_outward(top) for thread, top in frames().items() if thread != own))
     )
 
 
-def _client_connected() -> bool:
-    """Return whether an editor is attached by debugpy, which also listens without one."""
-    debugpy = sys.modules.get("debugpy")
-    return debugpy is None or bool(debugpy.is_client_connected())
+def _editor_attached() -> bool:
+    debugpy, pydevd = sys.modules.get("debugpy"), sys.modules.get("pydevd")
+    if debugpy is not None:  # is started without an editor, too
+        return bool(debugpy.is_client_connected())
+    return pydevd is not None and pydevd.get_global_debugger() is not None
 
 
 def _is_debuggers(frame: FrameType) -> bool:
