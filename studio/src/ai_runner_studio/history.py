@@ -38,6 +38,8 @@ LOGS_KEPT = 2000
 LOADS_KEPT = 200
 NOTICES_KEPT = 20
 MENDED_AFTER_S = 5.0  # without the frame-loop error coming again
+MENDED_AFTER_RESTART_S = 60.0  # of the same code, without its process being ended by it again
+_ENDED = ("ProcessExited", "PipelineHung")  # errors with which a process ends
 
 _LoadEvent = LoadStarted | LoadPlanned | LoadStepped | LoadSucceeded | LoadFailed | LoadSuperseded
 
@@ -53,6 +55,7 @@ class History:
         self._logs: deque[LogWritten] = deque(maxlen=LOGS_KEPT)
         self._notices: deque[str] = deque(maxlen=NOTICES_KEPT)
         self._frame_error_at = float("-inf")
+        self._served_since = 0.0
         self._drop_told = False
 
     def snapshot(self, watching: int) -> Snapshot:
@@ -177,6 +180,7 @@ class History:
         self._serve(event.revision)
         self.update(device=event.device, pipeline_pid=event.pid)
         self.update(params=event.params, params_schema=event.params_schema)
+        self._served_since = event.at
         if self._now.error is not None and self._frame_error_at < load.started_at and not self._is_of_disk(event):
             self.update(error=None, error_count=0)
         return replace(
@@ -199,8 +203,13 @@ class History:
         )
 
     def _is_of_disk(self, event: LoadSucceeded) -> bool:
-        """Whether the error is that of code on disk, which a revision that was gone back to does not mend."""
-        return event.restores is not None and any(load.report is self._now.error for load in self._loads.values())
+        """Whether the error is that of code on disk, which a revision that was gone back to does not mend.
+
+        Nor does a restart after the end of the process: the same will happen again.
+        """
+        error = self._now.error
+        of_load = any(load.report is error for load in self._loads.values())
+        return event.restores is not None and error is not None and (of_load or error.kind in _ENDED)
 
     def _serve(self, serving: int | None) -> None:
         """This revision serves, and no other."""
@@ -225,21 +234,24 @@ class History:
         self.update(standby=event)
 
     def _add_exit(self, event: ProcessExited) -> None:
-        report = ErrorReport(
-            "process",
-            "ProcessExited",
-            f"the pipeline process {event.reason}",
-            hint="It is being started again." if event.restarting else "It is not started again; save a file to try.",
-            traceback="\n".join(event.logs),
-        )
+        hint = "It is being started again." if event.restarting else "It is not started again; save a file to try."
+        message = f"the pipeline process {event.reason}"
+        report = event.report or ErrorReport("process", "ProcessExited", message, traceback="\n".join(event.logs))
+        before = self._now.error
+        if before is not None and before.kind == "PipelineHung":
+            report = before  # says why the process was killed, and where it was
         if event.restarting:  # which may take no longer than a glance, and then nothing on the screen tells of it
             self.notice(f"the pipeline process {event.reason}; it is started again")
         self._serve(None)
-        self.update(error=report, error_count=0, pipeline_pid=0)
+        self.update(error=replace(report, hint=hint), error_count=0, pipeline_pid=0)
 
     def _mend(self, metrics: MetricsTaken) -> None:
         """An error of the frame loop that has not come again for a while, while frames do, is mended."""
         error = self._now.error
+        if error is not None and error.kind in _ENDED and self._now.on_disk and metrics.fps_out > 0:
+            if metrics.at - self._served_since > MENDED_AFTER_RESTART_S:
+                self.update(error=None, error_count=0)
+            return
         if error is None or error.phase != "frame" or self._frame_error_at == float("-inf"):
             return
         if metrics.at - self._frame_error_at > MENDED_AFTER_S and metrics.fps_out > 0:

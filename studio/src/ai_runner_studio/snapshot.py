@@ -74,7 +74,7 @@ class Snapshot:
     Attributes:
         phase: "starting" until the host answers, "running", "ended" when the session is over.
         state: the guardian's state, e.g. ``ONLINE``; "" before the host answers.
-        serving: revision whose code makes the pictures, None while there is none.
+        serving: revision that serves, None while there is none.
         load: the latest attempt to load. loads: all of them, oldest first (the latest 200).
         error: what is wrong now and not mended yet: of the latest load, or of the frame loop; else None.
         error_count: how often the frame-loop error came since it first did.
@@ -112,3 +112,28 @@ class Snapshot:
     standby_on: bool = True
     interpreter: str = ""
     interpreter_reason: str = ""
+
+    @property
+    def making(self) -> int | None:
+        """Revision whose code makes the frames: `serving`, or one that is tried in its process."""
+        load = self.load
+        if load is None or load.outcome != "loading" or load.plan.level != "code" or load.step != "first frame":
+            return self.serving
+        return load.revision if self.serving is not None else None
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether `making` has the code that is on disk, as far as loads tell: a save is loaded at once."""
+        making = self.making
+        return making is not None and self._origin(making) == self._newest_from_disk()
+
+    def _origin(self, revision: int) -> int:
+        """The revision that was loaded from disk with the same code."""
+        restored = {load.revision: load.restores for load in self.loads}
+        while (earlier := restored.get(revision)) is not None:
+            revision = earlier
+        return revision
+
+    def _newest_from_disk(self) -> int | None:
+        found = (load for load in reversed(self.loads) if load.restores is None and load.outcome != "superseded")
+        return next((load.revision for load in found), None)

@@ -128,7 +128,7 @@ class TestStatus:
     async def test_header_says_state_and_revision(self) -> None:
         async with studio() as run:
             assert "green_shift.pipeline:GreenShift" in run.text(Header)
-            assert "● ONLINE   revision 2   cpu" in run.text(Header)
+            assert "● ONLINE   revision 2 on disk   cpu" in run.text(Header)
 
     async def test_a_reload_says_what_goes_on_meanwhile(self) -> None:
         async with studio() as run:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ai_runner_studio.history import MENDED_AFTER_S, REVISIONS_KEPT, History
+from ai_runner_studio.history import MENDED_AFTER_RESTART_S, MENDED_AFTER_S, REVISIONS_KEPT, History
 from ai_runner_studio.snapshot import Load, Snapshot
 from runner.live.events import (
     Event,
@@ -151,6 +151,64 @@ class TestServing:
     def test_what_is_gone_back_to_is_known_from_the_start(self) -> None:
         now = told(*good(1), *good(2), LoadStarted(revision=3, reason="back", serving=2, restores=1))
         assert (latest(now).restores, latest(now).outcome) == (1, "loading")
+
+
+class TestWhatMakesTheFrames:
+    def test_it_is_the_serving_revision_and_what_is_on_disk(self) -> None:
+        now = told(*good(1), *good(2, 1))
+        assert (now.making, now.on_disk) == (2, True)
+
+    def test_a_save_that_is_loaded_or_has_failed_is_on_disk_and_makes_none(self) -> None:
+        history = History()
+        now = told(*good(1), LoadStarted(revision=2, reason="saved", serving=1), history=history)
+        assert (now.making, now.on_disk) == (1, False)
+        now = told(failed(2, serving=1), history=history)
+        assert (now.making, now.on_disk) == (1, False)
+        now = told(LoadStarted(revision=3, reason="saved", serving=1), LoadSuperseded(revision=3), history=history)
+        assert (now.making, now.on_disk) == (1, False)
+        now = told(*good(4, 1), history=history)
+        assert (now.making, now.on_disk) == (4, True)
+
+    def test_new_code_that_is_tried_in_the_running_process_makes_them(self) -> None:
+        history = History()
+        begun = LoadStarted(revision=2, reason="saved", serving=1), LoadPlanned(revision=2, plan=IN_PLACE)
+        assert told(*good(1), *begun, LoadStepped(revision=2, step="new code"), history=history).making == 1
+        assert told(LoadStepped(revision=2, step="first frame"), history=history).making == 2
+        exited = ProcessExited(revision=1, pid=101, reason="hung", restarting=True)
+        assert told(exited, history=history).making is None
+
+    def test_a_restart_has_the_code_on_disk_if_what_it_restores_had(self) -> None:
+        history = History()
+        assert told(*good(1), *good(2, restores=1), *good(3, restores=2), history=history).on_disk
+        assert not told(*good(4, 3), *good(5, 4, restores=3), history=history).on_disk
+
+
+class TestProcessesThatEnd:
+    HUNG = ErrorReport("frame", "PipelineHung", "the new code returned no frame", file="/p/a.py", line=3)
+
+    def test_the_error_stays_while_the_code_on_disk_is_the_one_that_hung(self) -> None:
+        history = History()
+        exited = ProcessExited(revision=1, pid=101, reason="hung in the code that was put into it", restarting=True)
+        tried = LoadStarted(revision=2, reason="saved", serving=1)
+        hung = LoadFailed(revision=2, reason="saved", report=self.HUNG)
+        for events in ((exited, hung), (hung, exited)):
+            now = told(*good(1), tried, *events, *good(3, restores=1), history=history)
+            assert now.error is not None
+            assert (now.error.kind, now.error.line, now.on_disk) == ("PipelineHung", 3, False)
+        later = MetricsTaken(at=now.loads[-1].started_at + 1e10, fps_out=30.0)
+        assert told(later, history=history).error is not None
+        assert told(*good(4, 3), history=history).error is None
+
+    def test_an_error_of_the_code_that_runs_again_stays_until_it_has_run_for_long(self) -> None:
+        report = ErrorReport("process", "ProcessExited", "it crashed", file="/p/a.py", line=7)
+        exited = ProcessExited(revision=1, pid=101, reason="was killed by SIGSEGV", restarting=True, report=report)
+        history = History()
+        now = told(*good(1), exited, *good(2, restores=1, at=100.0), history=history)
+        assert now.error is not None
+        assert (now.error.line, now.error.hint, now.on_disk) == (7, "It is being started again.", True)
+        soon, later = (MetricsTaken(at=100.0 + MENDED_AFTER_RESTART_S + more, fps_out=30.0) for more in (-1, 1))
+        assert told(soon, history=history).error is not None
+        assert told(later, history=history).error is None
 
 
 class TestReturning:

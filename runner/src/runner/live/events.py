@@ -242,13 +242,17 @@ class PipelineWarned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessExited:
-    """The serving process ended by itself. `reason` names signal or exit code; `restarting` says what follows."""
+    """The serving process ended by itself. `reason` names signal or exit code; `restarting` says what follows.
+
+    `report`: with the place in the user's code if that is known, after a crash in native code say.
+    """
 
     revision: int
     pid: int
     reason: str
     logs: tuple[str, ...] = ()
     restarting: bool = False
+    report: ErrorReport | None = None
     at: float = field(default_factory=_now)
     type: Literal["ProcessExited"] = "ProcessExited"
 

@@ -57,6 +57,20 @@ def manner(plan: LoadPlan) -> str:
     return ", ".join([*parts, "from standby"] if plan.standby else parts)
 
 
+def frames_by(snapshot: Snapshot, *, short: bool = False) -> tuple[str, bool]:
+    """Which revision makes the frames, and whether that is what is on disk; and whether that needs attention."""
+    if snapshot.making is None:
+        return "no revision runs", snapshot.error is not None
+    name = f"revision {snapshot.making}"
+    if snapshot.making != snapshot.serving:
+        return f"{name}, being tried", False
+    if not snapshot.watching:
+        return name, False
+    if snapshot.on_disk:
+        return f"{name} on disk" if not short else f"{name} = disk", False
+    return f"{name}, not on disk" if not short else f"{name} ≠ disk", True
+
+
 def room(plan: LoadPlan, *, short: bool = False) -> str:
     """What was measured before a process was put beside another: ``needs 1.2 GB of RAM, 10.3 GB free``.
 

@@ -27,7 +27,7 @@ from ..events import (
     StateChanged,
 )
 from ..pipelines.spec import PipelineSpec
-from ..report import ErrorReport, code_around
+from ..report import ErrorReport
 from ..trickle.frame import RawFrame
 from . import messages
 from .exit import ProcessExit
@@ -35,6 +35,7 @@ from .failures import Failures
 from .health import Health
 from .loads import Loads
 from .memory import Gauge, SystemGauge
+from .place import report_place
 from .policy import PLAIN_RELOADS, ReloadOptions, RestartPolicy
 from .process import LoadError, PipelineProcess
 from .revision import LoadRequest, Revision, exit_report
@@ -42,7 +43,7 @@ from .standby import Standby
 from .state import NO_INPUT_ERROR_S, STOP_STREAM_AFTER_S, PipelineState, compute_state
 from .status import PipelineStatus
 from .switchboard import Switchboard
-from .watchdog import Watchdog, users_place
+from .watchdog import Watchdog
 
 TICK_S = 1.0
 RESTARTS_FORGOTTEN_S = 60.0  # a process that has served that long did not die of its start
@@ -482,17 +483,7 @@ class ProcessGuardian:
     def _kill_hung(self, revision: Revision, what: str) -> None:
         async def dump_and_kill() -> None:
             where = await revision.process.dump_stacks()
-            file, line, function = users_place(where) or ("", 0, "")
-            report = ErrorReport(
-                phase="frame",
-                kind="PipelineHung",
-                message=f"the pipeline {what}; its process is ended",
-                file=file,
-                line=line,
-                function=function,
-                code=code_around(file, line),
-                traceback=where,
-            )
+            report = report_place("frame", "PipelineHung", f"the pipeline {what}; its process is ended", where)
             self._emit(PipelineFailed(revision=revision.number, report=report))
             revision.process.kill(what)
 

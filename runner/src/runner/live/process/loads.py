@@ -29,6 +29,7 @@ from ..report import ErrorReport
 from .exit import ProcessExit
 from .memory import Gauge, ProcessUse, measure_use
 from .messages import PatchCode
+from .place import report_place
 from .policy import PLAIN_RELOADS, ReloadOptions, RestartPolicy
 from .process import LoadError, PatchRefused, PipelineProcess
 from .revision import LoadRequest, Revision, RevisionOwner, exit_report
@@ -279,9 +280,10 @@ class Loads:
 
     async def _kill_hung(self, process: PipelineProcess) -> ErrorReport:
         where = await process.dump_stacks()
-        process.kill("hangs in the code that was put into it")
-        message = f"the new code gave no frame for {PATCH_PROOF_S:.0f} s"
-        return ErrorReport("frame", "PipelineHung", message, traceback=where)
+        process.kill("hung in the code that was put into it")
+        await process.stop()  # what is told from here on must know that nothing serves
+        message = f"the new code returned no frame for {PATCH_PROOF_S:.0f} s; its process was killed"
+        return report_place("frame", "PipelineHung", message, where)
 
     async def _put_in(self, revision: Revision, serving: Revision) -> None:
         """Raises PatchRefused: the code could not be put in, or its first frames did not prove it."""
@@ -555,10 +557,6 @@ def _unpatchable(request: LoadRequest) -> str:
 
 
 async def _no_output(revision: Revision, timeout_s: float) -> ErrorReport:
-    return ErrorReport(
-        "frame",
-        "NoOutput",
-        f"no output frame within {timeout_s:.0f} s of the first input",
-        hint="Does get_processed_video_frame (or transform) ever return a frame?",
-        traceback=await revision.process.dump_stacks(),
-    )
+    message = f"no output frame within {timeout_s:.0f} s of the first input"
+    report = report_place("frame", "NoOutput", message, await revision.process.dump_stacks())
+    return replace(report, hint="Does get_processed_video_frame (or transform) ever return a frame?")

@@ -15,6 +15,7 @@ from .exit import ProcessExit
 from .loss_counter import LossWindow
 from .memory import ProcessUse
 from .messages import Message
+from .place import report_place
 from .process import LoadError, PatchRefused, PipelineProcess
 
 PROOF_OUTPUTS = 2  # code that looks back at the frame before runs in full from the second one on
@@ -51,8 +52,7 @@ class Stopwatch:
 
 def exit_report(exit: ProcessExit) -> ErrorReport:
     """The end of a process, as an error."""
-    message = f"the pipeline process {exit.reason}"
-    return ErrorReport("process", "ProcessExited", message, traceback="\n".join(exit.logs))
+    return report_place("process", "ProcessExited", f"the pipeline process {exit.reason}", "\n".join(exit.logs))
 
 
 class RevisionOwner(Protocol):
@@ -232,7 +232,12 @@ class Revision:
     def exited(self, exit: ProcessExit, *, restarting: bool) -> ProcessExited:
         """It served, and its process has ended by itself."""
         return ProcessExited(
-            revision=self.number, pid=self.process.pid, reason=exit.reason, logs=exit.logs, restarting=restarting
+            revision=self.number,
+            pid=self.process.pid,
+            reason=exit.reason,
+            logs=exit.logs,
+            restarting=restarting,
+            report=exit_report(exit),
         )
 
     def _on_frame(self, frame: RawFrame, request_id: str) -> None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 
 from ..events import Event, PipelineWarned
-from ..report import is_user_file
+from .place import users_place
 from .revision import Revision
 
 SLOW_AFTER_S = 5.0  # one frame in put_video_frame
 BLOCKED_AFTER_S = 3.0  # the event loop has not come round
 THREADS_ADDED = 64  # more than when it was first looked at
-
-_STACK_LINE = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+) in (?P<function>\S+)')
 
 
 class Watchdog:
@@ -63,11 +60,3 @@ class Watchdog:
         if thing not in self._told:
             self._told.add(thing)
             self._emit(PipelineWarned(revision=revision.number, message=message))
-
-
-def users_place(stacks: str) -> tuple[str, int, str] | None:
-    """File, line and function of the user's code, by its first line in what faulthandler printed; None without one."""
-    for match in _STACK_LINE.finditer(stacks):
-        if is_user_file(match["file"]):
-            return match["file"], int(match["line"]), match["function"]
-    return None

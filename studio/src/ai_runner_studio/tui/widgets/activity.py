@@ -79,7 +79,8 @@ def _loading(
 
 
 def _still(snapshot: Snapshot) -> Content:
-    return Content.styled(f"revision {snapshot.serving} still runs" if snapshot.serving else "", _FAINT)
+    runs = snapshot.serving is not None and snapshot.making == snapshot.serving
+    return Content.styled(f"revision {snapshot.serving} still runs" if runs else "", _FAINT)
 
 
 def _result(load: Load) -> Content:

@@ -100,7 +100,7 @@ def meanwhile(snapshot: Snapshot) -> str:
         times = f"{snapshot.error_count} times so far. " if snapshot.error_count > 1 else ""
         return f"{times}{way_out}"
     if snapshot.serving is None:
-        return f"Nothing runs yet. {way_out}"
+        return f"Nothing runs. {way_out}"
     return f"Revision {snapshot.serving} still runs. {way_out}"
 
 

@@ -31,10 +31,19 @@ class Header(SplitLine):
     def show_snapshot(self, snapshot: Snapshot, pipeline: str, paused: bool) -> None:
         name = Content.styled(pipeline, "bold")
         titled = Content.assemble(("AI Runner Studio", "bold $primary"), "  ", name)
-        state = _state(snapshot, paused)
         device = [Content.styled(snapshot.device, _FAINT)] if snapshot.device else []
         forms = [
-            (left, _joined([*_reloading(snapshot, brevity), *state, *(device if with_device else [])], brevity))
+            (
+                left,
+                _joined(
+                    [
+                        *_reloading(snapshot, brevity),
+                        *_state(snapshot, paused, brevity),
+                        *(device if with_device else []),
+                    ],
+                    brevity,
+                ),
+            )
             for left, brevity, with_device in (
                 (titled, 0, True),
                 (titled, 1, True),
@@ -57,7 +66,7 @@ def _joined(parts: list[Content], brevity: int) -> Content:
     return Content("  " if brevity == 2 else "   ").join(parts)
 
 
-def _state(snapshot: Snapshot, paused: bool) -> list[Content]:
+def _state(snapshot: Snapshot, paused: bool, brevity: int) -> list[Content]:
     style = STATE_STYLES.get(snapshot.state, _FAINT)
     name = _STATE_NAMES.get(snapshot.state, snapshot.state) or ("LOADING" if snapshot.load else "STARTING")
     if snapshot.phase == "ended":
@@ -65,10 +74,10 @@ def _state(snapshot: Snapshot, paused: bool) -> list[Content]:
     parts = [Content.styled(f"● {name}", f"bold {style}")]
     if paused:
         parts.append(Content.styled("❚❚ paused", "bold $text-warning"))
-    if snapshot.serving is not None:
-        parts.append(Content(f"revision {snapshot.serving}"))
-        if any(load.forced and load.revision == snapshot.serving for load in snapshot.loads):
-            parts.append(Content.styled("forced, not proven", "$text-warning"))
+    frames_by, attention = wording.frames_by(snapshot, short=brevity == 2)
+    parts.append(Content.styled(frames_by, "$text-warning" if attention else "$foreground"))
+    if any(load.forced and load.revision == snapshot.serving for load in snapshot.loads):
+        parts.append(Content.styled("forced, not proven", "$text-warning"))
     return parts
 
 
