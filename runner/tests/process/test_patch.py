@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from runner.live.events import LoadFailed, LoadPlanned, LoadSucceeded, PipelineFailed, ProcessExited
+from runner.live.events import (
+    LoadFailed,
+    LoadPlanned,
+    LoadSucceeded,
+    PipelineFailed,
+    PipelineWarned,
+    ProcessExited,
+)
 from runner.live.process import loads as loads_module
 from runner.live.process.policy import ReloadOptions
 from runner.live.process.revision import LoadRequest
@@ -67,11 +74,11 @@ class f(Pipeline):
 """
 
 
-def transform(value: int, body: str = "pass", init: str = "pass") -> str:
+def transform(value: int | str, body: str = "pass", init: str = "pass") -> str:
     return TRANSFORM.format(value=value, body=body, init=init)
 
 
-def pipeline(value: int, work: str = "pass") -> str:
+def pipeline(value: int | str, work: str = "pass") -> str:
     return PIPELINE.format(value=value, work=work)
 
 
@@ -146,12 +153,29 @@ class TestKept:
             load = await edit.loaded(2)
             assert load.params["show_reloading_frame"] is False
             pid = edit.pid
-            edit.run.guardian.replace(LoadRequest("asked for"))
+            edit.run.guardian.replace(LoadRequest("requested"))
             load = await edit.loaded(3)
             assert load.plan.level == "process"
             assert load.plan.why == "not in place: no file has changed"
             assert load.params["show_reloading_frame"] is False
             assert edit.pid != pid
+            edit.run.guardian.replace(LoadRequest("fresh process requested", whole=True))
+            assert (await edit.loaded(4)).plan.why == ""  # the reason says it
+
+    @pytest.mark.parametrize("source", [transform, pipeline], ids=["transform", "pipeline"])
+    async def test_warnings_about_outputs_are_those_of_the_new_code(
+        self, write: WriteModule, tmp_path: Path, source: Callable[[int | str], str]
+    ) -> None:
+        async with edited(write, tmp_path, source(10)) as edit:
+            for number, (value, words) in enumerate((("300", "go from"), ("20", ""), ("float('nan')", "NaN")), 2):
+                edit.save(source(value))
+                load = await edit.loaded(number)
+                assert load.plan.way == "in place"
+                told = [event for event in edit.run.events if isinstance(event, PipelineWarned)]
+                about = [event.message for event in told if event.revision == number]
+                assert len(about) == bool(words), told
+                assert all(words in message for message in about)
+            assert len(told) == 2
 
 
 class TestRefused:
@@ -442,6 +466,8 @@ class TestMistakes:
             failed = await edit.run.next(LoadFailed)
             assert failed.report.kind == "PipelineHung"
             assert "patched.py" in failed.report.traceback
+            assert (os.path.basename(failed.report.file), failed.report.function) == ("patched.py", "transform")
+            assert failed.serving is None  # its process was killed
             load = await edit.loaded(3)
             assert load.restores == 1
             await edit.gives(10)

@@ -201,7 +201,7 @@ class Session:
         """
         await self._ready_host().post("/api/params", {**self.snapshot.params, **changes})
 
-    async def reload(self, reason: str = "asked for", level: Literal["auto", "process", "force"] = "auto") -> None:
+    async def reload(self, reason: str = "", level: Literal["auto", "process", "force"] = "auto") -> None:
         """Load the code that is on disk now; starts the host again if it has died.
 
         Args:

@@ -209,7 +209,7 @@ class TestReload:
             await run.session.reload()
             now = await run.serves(2)
             assert now.load is not None
-            assert now.load.reason == "asked for"
+            assert now.load.reason == "requested"
             await run.shows(80)
 
     async def test_a_host_that_died_is_told_and_started_again(self, project: Project) -> None:

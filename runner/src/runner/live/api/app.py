@@ -71,7 +71,7 @@ class ReloadBody(BaseModel):
     `level`: "process" for a fresh one, "force" into the running one where that can be done, proven or not.
     """
 
-    reason: str = "asked for"
+    reason: str = ""
     files: list[str] = Field(default_factory=list)
     saved_ago_s: float = Field(default=0.0, ge=0, le=3600)
     level: Literal["auto", "process", "force"] = "auto"
@@ -93,6 +93,9 @@ class ReloadOptionsBody(BaseModel):
 class PauseBody(BaseModel):
     paused: bool
 
+
+# Why a load was done that nobody gave a reason for.
+_ASKED = {"auto": "requested", "process": "fresh process requested", "force": "requested, proven or not"}
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -191,7 +194,7 @@ class _Api:
     async def reload(self, request: Request) -> Response:
         body = await _body(request, ReloadBody)
         asked = LoadRequest(
-            body.reason,
+            body.reason or _ASKED[body.level],
             tuple(body.files),
             saved_ago_s=body.saved_ago_s,
             whole=body.level == "process",

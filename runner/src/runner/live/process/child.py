@@ -234,6 +234,7 @@ class PipelineChild:
         self._resolution = (0, 0)
         self._resolution_request = ""
         self._checked = False
+        self._checked_from: int | None = None  # pts of the first input of the code that is to be checked
         self._code: Sources
         self._patches: Patches
         self._sources: tuple[str, ...] = ()
@@ -324,6 +325,7 @@ class PipelineChild:
             case StreamOpened(request_id):
                 self._request_id = request_id
                 self._inputs.clear()
+                self._checked_from = None
             case Warm(modules):
                 warm_up(modules)
                 self._channel.send(Warmed())
@@ -506,7 +508,7 @@ class PipelineChild:
             self._channel.send(FrameFailed(report_exception(error, "frame")))
 
     def _send_patched(self) -> None:
-        self._checked = False
+        self._checked, self._checked_from = False, None
         self._sources = ()
         self._send_sources(imported_sources())
 
@@ -520,6 +522,8 @@ class PipelineChild:
         raw.stamps["uploaded"] = time.monotonic_ns()
         raw.pixels = raw.pixels[:0]  # the slot goes back; only the header is kept
         self._inputs[raw.pts] = raw
+        if self._checked_from is None:
+            self._checked_from = raw.pts
         while len(self._inputs) > _REMEMBERED_INPUTS:
             self._inputs.popitem(last=False)
         now = time.time()
@@ -574,8 +578,8 @@ class PipelineChild:
         if not isinstance(request_id, str):
             raise OutputError(f"request_id of the output is {type(request_id).__name__}, expected that of the input")
         width, height = check_output(tensor)
-        if not self._checked:
-            self._check_first(tensor, width, height)
+        if not self._checked and self._checked_from is not None and timestamp >= self._checked_from:
+            self._check_first(tensor, width, height)  # outputs of earlier inputs are those of the code before
         raw = self._input_of(timestamp)
         raw.pts, raw.time_base = timestamp, output.time_base
         raw.stamps["processed"] = processed

@@ -313,8 +313,7 @@ class ProcessGuardian:
             case messages.FrameFailed(report):
                 self._frame_failed(revision, report)
             case messages.OutputWarned(text):
-                revision.warnings.append(text)
-                self._emit(PipelineWarned(revision=revision.number, message=text))
+                self._warned(self.loads.tried_in(revision), text)
             case messages.SourcesSeen(files) if revision is self.serving:
                 self.loads.sources_seen(revision)
                 self._emit(SourcesChanged(files=files))
@@ -336,6 +335,12 @@ class ProcessGuardian:
                 self.health.loaded()
                 if params != self.params:
                     self._params_changed(params, schema)
+
+    def _warned(self, revision: Revision, text: str) -> None:
+        """The warnings of a revision that is not proven are emitted when it serves."""
+        revision.warnings.append(text)
+        if revision is self.serving:
+            self._emit(PipelineWarned(revision=revision.number, message=text))
 
     def _log(self, revision: Revision, line: messages.LogLine) -> None:
         self._emit(

@@ -229,8 +229,8 @@ class Loads:
         serving = self._board.serving
         if serving is None or not self.options.keep_weights or revision.request.restores is not None:
             return False
-        why = _unpatchable(revision.request)
-        if why:
+        why = revision.request.why or _unpatchable(revision.request)
+        if why or revision.request.whole:  # a user who wants a fresh process is reason enough
             revision.plan = replace(revision.plan, why=why)
             return False
         revision.use_before = self._use(serving.process)
@@ -332,6 +332,12 @@ class Loads:
         elif current is None and serving is not None and serving.number == number:
             request = serving.request
             self.begin(LoadRequest(request.reason, request.files, whole=True, why=f"not in place: {why}"))
+
+    def tried_in(self, revision: Revision) -> Revision:
+        """The one whose code its process runs: itself, or one that is being put in."""
+        current = self.current
+        trying = current is not None and current.plan.way == "in place" and revision is self._board.serving
+        return current if trying and current is not None else revision
 
     def proven(self, number: int) -> None:
         """The code that was put into the process was seen to run on its first frames."""
@@ -547,9 +553,7 @@ class Loads:
 
 
 def _unpatchable(request: LoadRequest) -> str:
-    """Why a request wants a fresh process by itself; "" if it does not."""
-    if request.whole:
-        return request.why or "a fresh process was asked for"
+    """Why the saved files need a fresh process by themselves; "" if they do not."""
     others = [file for file in request.files if not file.endswith(".py")]
     if others:
         return f"not in place: {others[0].rpartition('/')[2]} is no Python source"
