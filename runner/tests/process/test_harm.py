@@ -213,6 +213,17 @@ class TestServingCode:
             await run.until(lambda: process.heartbeat_at > loaded and len(run.values) > 5)
             assert not any("event loop" in warning for warning in warnings(run))
 
+    async def test_that_imports_on_a_frame_does_not_block_the_event_loop(
+        self, write: WriteModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(watchdog, "BLOCKED_AFTER_S", 0.3)
+        monkeypatch.setattr(watchdog, "SLOW_AFTER_S", 0.3)
+        monkeypatch.setattr(guardian, "TICK_S", 0.02)
+        write("slow_library", "import time\ntime.sleep(2.0)\n")
+        async with streaming(write, tmp_path, a_pipeline(10, "import slow_library")) as run:
+            await run.until(lambda: len(run.values) > 5)
+            assert warnings(run) == []
+
     async def test_that_leaks_threads_is_told(self, write: WriteModule, tmp_path: Path) -> None:
         thread = "threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()"
         leaks = function(10, f"for _ in range(20): {thread}")

@@ -233,6 +233,11 @@ class TestRoute:
             await run.until(lambda: run.session.calls[1:] == [("set_route", "direct")])
             assert run.messages()[-1] == "Frames go directly again. The stream begins again."
 
+    async def test_what_was_dropped_while_it_loaded_is_no_standing_figure(self) -> None:
+        async with studio() as run:
+            await run.post(metrics=metrics(dropped={"loading": 412, "late": 4}))
+            assert "dropped 4 " in run.text(MetricsLine)
+
     async def test_what_was_dropped_on_the_way_counts_too(self) -> None:
         async with studio() as run:
             await run.post(**routed())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from textual.widgets import OptionList, Static
 from ai_runner_studio.snapshot import Load, Snapshot
 from ai_runner_studio.tui.last_good import last_good
 from ai_runner_studio.tui.screens.differences import Differences
-from ai_runner_studio.tui.widgets.activity import Activity
+from ai_runner_studio.tui.widgets.activity import RESULT_SHOWN_S, Activity
 from ai_runner_studio.tui.widgets.diff_view import DiffView
 from ai_runner_studio.tui.widgets.header import Header
 from ai_runner_studio.tui.widgets.line import SplitLine
@@ -336,6 +337,13 @@ class TestWhatIsSaid:
             ):
                 await run.post(loads=reloads()[:6], load=reloads()[5], serving=revision)
                 assert said in run.text(Activity)
+
+    async def test_what_a_load_cost_is_no_standing_line(self) -> None:
+        async with studio() as run:
+            load = replace(reloads()[2], started_at=STARTED_AT - RESULT_SHOWN_S)
+            await run.post(loads=(load,), load=load, serving=3)
+            assert run.text(Activity).startswith("✓ Revision 3 serves ")
+            assert "lost" not in run.text(Activity)
 
     async def test_the_header_always_says_how_reloads_are_done(self) -> None:
         sizes = ((80, 24), (120, 36), (200, 56))

@@ -468,6 +468,7 @@ class Loads:
 
     async def _complete(self, revision: Revision, old: Revision | None) -> None:
         """It serves: end the one before, and tell."""
+        revision.clock.serves()
         revision.clock.enter("stop old" if old else "")
         if old is not None:
             await self._retire(old)

@@ -39,6 +39,11 @@ class Stopwatch:
             self._steps.append(Step(name=self._step, seconds=now - self._step_at))
         self._step, self._step_at = name, now
 
+    def serves(self) -> None:
+        """The load has come to its end: what follows cleans up, and counts as a step only."""
+        self.enter("")
+        self._finished_at = self._finished_at or self._step_at
+
     def finish(self) -> tuple[Step, ...]:
         """Stop, and end the step under way; all of them. Again: the same."""
         self.enter("")

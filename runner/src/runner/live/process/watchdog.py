@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 
 from ..events import Event, PipelineWarned
@@ -11,7 +12,11 @@ from .revision import Revision
 
 SLOW_AFTER_S = 5.0  # one frame in put_video_frame
 BLOCKED_AFTER_S = 3.0  # the event loop has not come round
+IMPORTING_S = 10.0  # until the next look at what was found importing
 THREADS_ADDED = 64  # more than when it was first looked at
+
+
+_IMPORT = 'File "<frozen importlib._bootstrap>"'
 
 
 class Watchdog:
@@ -22,16 +27,23 @@ class Watchdog:
         self._revision = 0
         self._threads: int | None = None
         self._told: set[str] = set()
+        self._since = 0.0
+        self._quiet_until = 0.0
 
     async def look(self, revision: Revision) -> None:
         """Warn if there is something to warn of."""
         if revision.number != self._revision:
             self._revision, self._threads, self._told = revision.number, None, set()
+            self._since = self._quiet_until = time.monotonic()
         self._look_at_threads(revision)
         busy_s = revision.process.busy_s
         beat = revision.process.heartbeat
-        if beat is not None and beat.loop_lag_s > BLOCKED_AFTER_S:
-            await self._tell_place(revision, f"the event loop is blocked, for {beat.loop_lag_s:.0f} s so far")
+        # The latest heartbeat may be one of the load, whose imports block the event loop.
+        lag_s = min(beat.loop_lag_s, revision.process.heartbeat_at - self._since) if beat is not None else 0.0
+        if time.monotonic() < self._quiet_until:
+            return
+        if lag_s > BLOCKED_AFTER_S:
+            await self._tell_place(revision, f"the event loop is blocked, for {lag_s:.0f} s so far")
         elif busy_s > SLOW_AFTER_S:
             await self._tell_place(revision, f"a frame has been in the pipeline for {busy_s:.0f} s")
 
@@ -52,7 +64,12 @@ class Watchdog:
         if "place" in self._told:
             return
         self._told.add("place")
-        place = users_place(await revision.process.dump_stacks())
+        stacks = await revision.process.dump_stacks()
+        if _IMPORT in stacks:
+            self._told.discard("place")
+            self._quiet_until = time.monotonic() + IMPORTING_S
+            return
+        place = users_place(stacks)
         where = f": {os.path.basename(place[0])}:{place[1]} in {place[2]}" if place else ""
         self._tell(revision, "told", f"{what}{where}")
 

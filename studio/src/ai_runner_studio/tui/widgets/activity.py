@@ -13,6 +13,7 @@ from .line import SplitLine
 if TYPE_CHECKING:
     from ...snapshot import Load, Snapshot
 
+RESULT_SHOWN_S = 60.0  # what a load took and cost is news for a while; the pane of reloads keeps it
 _WORTH_SAYING_S = 0.001
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _FAINT = "$foreground 60%"
@@ -40,8 +41,12 @@ class Activity(SplitLine):
             self.set(said, Content.styled("i another input", _FAINT))
         else:
             serving = next((load for load in snapshot.loads if load.revision == snapshot.serving), None)
-            result = (_result(serving), _background(serving)) if serving is not None else (Content(), ())
-            self.set(result[0], _watching(snapshot), result[1])
+            if serving is None:
+                self.set(Content(), _watching(snapshot), ())
+            elif now - serving.started_at - serving.total_s > RESULT_SHOWN_S:
+                self.set(_serves(serving), _watching(snapshot), ())
+            else:
+                self.set(_result(serving), _watching(snapshot), _background(serving))
 
 
 def is_loading(snapshot: Snapshot) -> bool:
@@ -92,6 +97,11 @@ def _result(load: Load) -> Content:
     parts += ["forced, not proven"] if load.forced else []
     style = "$text-warning" if load.frames_lost or load.forced else "$foreground"
     return Content.assemble(("✓ ", "$text-success"), (", ".join(parts), style))
+
+
+def _serves(load: Load) -> Content:
+    forced = ", forced, not proven" if load.forced else ""
+    return Content.assemble(("✓ ", "$text-success"), f"Revision {load.revision} serves{forced}")
 
 
 def _background(load: Load) -> tuple[Content, ...]:

@@ -44,9 +44,9 @@ class MetricsLine(SplitLine, Draggable):
 def _parts(metrics: MetricsTaken, gap: str, dropped_name: str) -> list[Content]:
     latency = metrics.latency_ms
     reasons = drops(metrics)
-    dropped = sum(reasons.values())
     # That frames are not worked on while the pipeline loads is as it should be, and so is the limit of a rate.
-    unwanted = dropped - reasons.get("loading", 0) - reasons.get("rate", 0)
+    dropped = sum(reasons.values()) - reasons.get("loading", 0)
+    unwanted = dropped - reasons.get("rate", 0)
     slow = metrics.fps_in > 1 and metrics.fps_out < 0.8 * metrics.fps_in
     parts = [
         Content.assemble(
