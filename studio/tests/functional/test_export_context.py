@@ -431,6 +431,12 @@ class TestLeaks:
 
 
 class TestBadInput:
+    def test_a_package_whose_folder_leads_out_of_the_project(self, shop: Workshop, tmp_path: Path) -> None:
+        project = packaged_project(tmp_path / "project")
+        (project / "tint").rename(tmp_path / "tint")
+        (project / "tint").symlink_to(tmp_path / "tint")
+        self.refused(shop, project, TINT, f"the package tint in {project} is built empty", "link out of the project")
+
     @pytest.mark.parametrize(
         ("pipeline", "said", "hint"),
         [

@@ -29,14 +29,16 @@ import pytest
 from ..errors import ParamsError
 from ..live.pipelines import PipelineSpec
 from ..live.pipelines.loader import HEAVY_MODULES, load_pipeline_class, parse_params
+from ..module_command import SAFE_PATH
 from .leave_out import leave_out
 from .numbered_frames import TIME_BASE, NumberedFrames
 from .pipeline_run import Given, Hangs, PipelineRun, params_class, pipeline_run, prepare
 from .process_run import process_run
 
 FIRST, SECOND = "the first request", "the second request"
-_LIGHT = """
-import sys
+_LIGHT = (
+    f"{SAFE_PATH}\n"
+    + """
 from runner.live.pipelines import PipelineSpec
 from runner.live.pipelines.loader import load_params_class
 
@@ -44,6 +46,7 @@ spec = PipelineSpec.model_validate_json(sys.argv[1])
 load_params_class(spec)
 print(*[name for name in sys.argv[2:] if name in sys.modules])
 """
+)
 
 
 # Checks of what a pipeline need not have -> the attribute that says whether it does.

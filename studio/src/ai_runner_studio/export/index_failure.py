@@ -19,7 +19,7 @@ _REFUSED = re.compile(r"\b(401|403|407)\b|User for|Unauthorized|Forbidden|Creden
 _NOT_FETCHED = re.compile(r"Could not fetch URL \S+: (.*) - skipping")
 # What an operating system, TLS or HTTP calls the reason; the rest of such a line names hosts.
 _REASON = re.compile(
-    r"\[Errno -?\d+\] ([A-Z][\w ]+)|(certificate verify failed)|(timed out)"
+    r"\[Errno -?\d+\] ([A-Z][\w ]+)|(certificate verify failed)|(timed out)|(didn't respond within [\d.]+ seconds)"
     r"|(5\d\d Server Error)|too many (5\d\d error) responses"
 )
 _NEEDS_PYTHON = re.compile(r"Package '([\w.-]+)' requires a different Python: \S+ not in '([^']+)'")

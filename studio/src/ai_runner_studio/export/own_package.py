@@ -17,7 +17,7 @@ from .inventory import Installed, Inventory, canonical
 from .package_index import run_pip
 from .pip_progress import PipProgress
 from .sources import Source, copy_sources
-from .wheel import WheelFile, normalise, read_wheel
+from .wheel import WheelFile, files_of, normalise, read_wheel
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -116,7 +116,7 @@ def build_wheel(
     `tell`: called, from another thread, with what takes long.
 
     Raises:
-        ExportError: it does not build, or holds compiled code.
+        ExportError: it does not build, is empty, or holds compiled code.
         OSError: its files cannot be copied.
     """
     with scratch_folder("ai-runner-build-") as place:
@@ -134,6 +134,11 @@ def build_wheel(
         wheel = Path(to, wheels[0].name)
         shutil.move(wheels[0], wheel)
     built = read_wheel(wheel)
+    if all(name.split("/")[0].endswith((".dist-info", ".data")) for name in files_of(wheel)):
+        raise ExportError(
+            f"the package {built.name} in {source.folder} is built empty",
+            "its folder may be a link out of the project: copy the code into it, or name it in pyproject.toml",
+        )
     if not built.pure:
         raise ExportError(
             f"{built.name} in {source.folder} holds compiled code: its wheel {wheel.name} fits this machine alone",
