@@ -62,7 +62,7 @@ class ModuleCode:
         """Folders that it puts on `sys.path`."""
         found: set[Path] = set()
         for node in ast.walk(self._tree):
-            if isinstance(node, ast.Call) and _called(node) in _PATH_CHANGES and _is_sys_path(node.func):
+            if isinstance(node, ast.Call) and _changes_path(node):
                 named = {place for argument in node.args for place in self._named(argument) if place.is_dir()}
                 found |= named or ({self.path.parent} if _mentions(node, self._from_file) else set())
         return found
@@ -84,24 +84,27 @@ class ModuleCode:
 
     def _named(self, node: ast.AST) -> Iterator[Path]:
         """Yield the paths of the outermost expressions that name something that exists."""
-        if isinstance(node, ast.BinOp | ast.Call | ast.JoinedStr) and _mentions(node, self._from_file):
-            place = self._existing(_texts(node))
-            if place is not None:
-                yield place
-                return
+        is_path = isinstance(node, ast.BinOp | ast.Call | ast.JoinedStr) and _mentions(node, self._from_file)
+        if is_path and (places := self._existing(_texts(node, self._from_file))):
+            yield from places
+            return
         for child in ast.iter_child_nodes(node):
             yield from self._named(child)
 
-    def _existing(self, parts: list[str]) -> Path | None:
+    def _existing(self, parts: list[str]) -> list[Path]:
+        """Return what a path, or a pattern with ``*``, names in the nearest folder that has it."""
         inner = os.path.normpath("/".join(parts))
-        if not parts or "\0" in inner:
-            return None
-        folders = (self.path.parent, *list(self.path.parent.parents)[:2])  # Python 3.10 has no slices of parents
-        try:
-            places = (Path(os.path.normpath(folder / inner)) for folder in folders)
-            return next((place for place in places if place.exists()), None)
-        except OSError:  # a text that is too long for a file name
-            return None
+        if not parts or "\0" in inner or not inner.strip("*./"):
+            return []
+        for folder in (self.path.parent, *list(self.path.parent.parents)[:2]):  # Python 3.10 has no slices of parents
+            try:
+                place = Path(os.path.normpath(folder / inner))
+                found = sorted(folder.glob(inner)) if "*" in inner else [place] if place.exists() else []
+            except (OSError, ValueError, NotImplementedError):  # a text that is no file name, or no pattern
+                return []
+            if found:
+                return found
+        return []
 
 
 def parsed(path: Path) -> ast.Module:
@@ -131,8 +134,12 @@ def _name(node: ast.AST) -> str:
     return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
 
 
-def _is_sys_path(function: ast.expr) -> bool:
-    return isinstance(function, ast.Attribute) and ast.unparse(function.value) == "sys.path"
+def _changes_path(node: ast.Call) -> bool:
+    """Whether a call adds to `sys.path`."""
+    function = node.func
+    if isinstance(function, ast.Attribute) and function.attr in _PATH_CHANGES:
+        return ast.unparse(function.value) == "sys.path"
+    return _called(node) == "addsitedir"
 
 
 def _mentions(node: ast.AST, names: set[str]) -> bool:
@@ -146,8 +153,16 @@ def _leading_text(node: ast.expr) -> str:
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 
-def _texts(node: ast.AST) -> list[str]:
-    """Return the plain texts in an expression, in their order."""
+def _texts(node: ast.AST, folders: set[str]) -> list[str]:
+    """Return the plain texts in an expression, in their order; of an f-string a pattern.
+
+    `folders`: names of what is known to be the module's own place.
+    """
+    if isinstance(node, ast.JoinedStr):
+        parts = [str(each.value) if isinstance(each, ast.Constant) else "*" for each in node.values]
+        if parts and parts[0] == "*" and _mentions(node.values[0], folders):
+            del parts[0]
+        return ["".join(parts).strip("/")]
     if isinstance(node, ast.Constant):
         return [node.value.strip("/")] if isinstance(node.value, str) else []
-    return [text for child in ast.iter_child_nodes(node) for text in _texts(child)]
+    return [text for child in ast.iter_child_nodes(node) for text in _texts(child, folders)]

@@ -65,12 +65,18 @@ class P:
         self.mask = (HERE / "mask.png").read_bytes()
         self.many = [Path(ROOT, "sets", name).read_text() for name in "xy"]
         self.late = open("late.txt")
+        self.one = (HERE / f"curves/{self.many}.csv").read_text()
+        self.all = list(HERE.glob("*.ico"))
+        self.two = open(f"{ROOT}/two.dat")
 """
         names = ["luts/a.cube", "luts/b.cube", "mask.png", "sets/x", "sets/y", "late.txt", "notes.md"]
+        names += ["curves/a.csv", "curves/a.txt", "one.ico", "two.dat"]
         reach = reach_of(
             ("effect",), written(tmp_path, {"effect.py": text, **dict.fromkeys(names, "data")}), inventory()
         )
-        assert sorted(reach.files) == ["effect.py", "luts/a.cube", "mask.png", "sets/x", "sets/y"]
+        assert sorted(reach.files) == sorted(
+            ["effect.py", "luts/a.cube", "mask.png", "sets/x", "sets/y", "curves/a.csv", "one.ico", "two.dat"]
+        )
         assert reach.beside == {"late.txt": "effect.py:11"}
 
     def test_modules_that_are_imported_by_name_or_from_a_folder_on_the_path_are_taken(self, tmp_path: Path) -> None:
