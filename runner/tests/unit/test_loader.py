@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 from pydantic import ConfigDict
@@ -217,3 +218,12 @@ def test_the_earlier_layout_names_the_same_objects() -> None:
     assert OldFrame is runner.live.trickle.VideoFrame
     assert runner.live.trickle.__spec__.name == "runner.live.trickle"
     assert app.live.pipelines.interface.Pipeline is Pipeline
+
+
+def test_a_file_named_like_the_runtimes_package_is_to_be_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runner.py").write_text("class Effect: pass\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ClassNotFound, match=r"runner\.py has the name of the runtime's package: rename it"):
+        load_pipeline_class("runner:Effect")

@@ -87,6 +87,9 @@ def _class_not_found(module_name: str, attribute: str, target: Any, part: str) -
     listed = f" It defines: {', '.join(own)}." if own else ""
     guess = f" Did you mean '{near[0]}'?" if near else listed
     where = f" ({target.__file__})" if getattr(target, "__file__", None) else ""
+    own_place = os.path.join(os.getcwd(), "runner.py")
+    if module_name == "runner" and os.path.isfile(own_place):
+        guess = f" {own_place} has the name of the runtime's package: rename it."
     return f"module '{module_name}' has no '{attribute}'{where}.{guess}"
 
 
