@@ -37,9 +37,15 @@ class GlowParams(BaseParams):
     red: float = Field(default=1.0, ge=0.0, le=2.0)
 """
 PIPELINE = """
+import contextlib
+from pathlib import Path
+
 import torch
 
 from .params import GlowParams
+
+with contextlib.suppress(FileNotFoundError):  # a name that only a run finds out
+    (Path(__file__).parents[1] / ("ga" + "ins.txt")).read_text()
 
 GAINS = (1.0, 1.0)
 
@@ -73,6 +79,8 @@ class Exporting:
         (self.project / "pyproject.toml").write_text(SETTINGS)
         (self.project / ".env").write_text(f"HF_TOKEN={SECRET}\n")
         (self.project / "notes.txt").write_text(SECRET)
+        (self.project / "gains.txt").write_text("1 1")
+        self.said = ""
 
     def run(self, *flags: str) -> subprocess.CompletedProcess[str]:
         """``export-image``, with what every call here needs."""
@@ -123,6 +131,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, store: ImageStore) -> Exp
     exporting = Exporting(tmp_path_factory.mktemp("export"), store)
     done = exporting.run()
     assert done.returncode == 0, done.stderr[-3000:] + done.stdout
+    exporting.said = done.stderr
     return exporting
 
 
@@ -131,6 +140,11 @@ class TestAnImage:
         wanted = ["health", "port", "answers", "stream", "pictures", "params", "errors", "end", "same"]
         assert exported.checks == dict.fromkeys(wanted, True)
         assert "localhost/glow:test" in exported.store.names
+
+    def test_what_it_lacks_of_the_project_is_told_before_it_is_built(self, exported: Exporting) -> None:
+        warning = "warning: the pipeline opens gains.txt here, and the image lacks it (outside of the package)"
+        told = exported.said.index(f"{warning}; --include gains.txt takes it in")
+        assert told < exported.said.index("[1/")
 
     def test_is_measured_beside_the_run_on_this_machine(self, exported: Exporting) -> None:
         told = exported.verification

@@ -36,3 +36,14 @@ def test_on_a_terminal_one_line_is_kept_fresh_and_taken_away(monkeypatch: pytest
     line.end()
     assert stream.getvalue().endswith("\r\x1b[2K")
     assert "\n" not in stream.getvalue()
+
+
+def test_a_line_that_stays_is_printed_above_the_live_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "20")
+    stream = Terminal()
+    line = BuildLine(stream)
+    line.show("running", None)
+    before = len(stream.getvalue())
+    line.print("warning: lut.bin")
+    assert stream.getvalue()[before:] == "\r\x1b[2Kwarning: lut.bin\n\r\x1b[2Krunning  0 s"

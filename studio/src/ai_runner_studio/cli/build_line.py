@@ -38,6 +38,15 @@ class BuildLine:
             self._stream.write(text + "\n")
             self._stream.flush()
 
+    def print(self, text: str) -> None:
+        """Print a line that stays, above the live one."""
+        if self._live and self._text:
+            self._stream.write("\r\x1b[2K")
+        self._stream.write(text + "\n")
+        if self._live and self._text:
+            self._draw()
+        self._stream.flush()
+
     async def tick(self) -> None:
         """Keep the seconds of a live line fresh, until cancelled."""
         while True:

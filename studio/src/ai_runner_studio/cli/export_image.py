@@ -142,7 +142,15 @@ def _build(
     line = BuildLine()
     run = settings.run
     export = ImageExport(
-        plan, context, engines, options, python=python, project=run.project, params=run.params, show=line.show
+        plan,
+        context,
+        engines,
+        options,
+        python=python,
+        project=run.project,
+        params=run.params,
+        show=line.show,
+        warn=line.print,
     )
     try:
         exported = run_until_signal(_ticking(export, line))

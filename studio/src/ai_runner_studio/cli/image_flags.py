@@ -67,7 +67,7 @@ class ImageFlags(CommandFlags):
     ] = None
     include: Annotated[
         list[str] | None,
-        typer.Option(metavar="PATH", help="Take this file or folder too, where the project is no package. Repeatable."),
+        typer.Option(metavar="PATH", help="File or folder to take too, for a project without a package. Repeatable."),
     ] = None
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the image.")] = None
     model_id: Annotated[

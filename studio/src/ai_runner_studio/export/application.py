@@ -151,7 +151,7 @@ class Workbench:
             packages.insert(0, self._generated(loose))
         elif self.settings.include:
             raise UsageError(
-                f"include: the project is a package, {packages[0].name}, whose own build decides what is in it",
+                f"include: {packages[0].name} is a package, and its own build decides what is in it",
                 "let its pyproject.toml take the files in",
             )
         return packages
@@ -285,5 +285,5 @@ def _check_module(package: _Package, module: str) -> None:
     if not {f"{inside}.py", f"{inside}/__init__.py"} & files_of(package.wheel.path).keys():
         raise ExportError(
             f"the package {package.name} of {package.folder} is built without the module {module}",
-            "see that it is no link out of the project; pyproject.toml (packages, include) decides what is built",
+            "its folder may be a link out of the project, or pyproject.toml (packages, include) may leave it out",
         )

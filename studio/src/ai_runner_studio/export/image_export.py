@@ -19,6 +19,7 @@ from .target import is_for_this_machine
 from .verification import Verification, cause_of
 
 if TYPE_CHECKING:
+    from .local_run import LocalRun, Trial
     from .plan import ImagePlan, Platform
     from .runtime import Runtime
 
@@ -137,6 +138,7 @@ class ImageExport:
         project: Path,
         params: dict[str, Any],
         show: Callable[[str, BuildProgress | None], None] = lambda _doing, _progress: None,
+        warn: Callable[[str], None] = lambda _text: None,
     ) -> None:
         """Does nothing yet.
 
@@ -145,6 +147,7 @@ class ImageExport:
             python, project: interpreter and folder that the pipeline runs with on this machine.
             params: initial ones, for both runs.
             show: is told what is done, with the builder's progress while it builds.
+            warn: is told what the user should know before the image is built.
         """
         self._plan = plan
         self._context = context
@@ -154,6 +157,7 @@ class ImageExport:
         self._project = project
         self._params = params
         self._show = show
+        self._warn = warn
         self.report = options.report or default_report(plan)
 
     async def run(self) -> Exported:
@@ -163,9 +167,10 @@ class ImageExport:
             BuildError: it was not built, or not pushed. EngineError: an engine refuses something.
             ExportError: the pipeline does not run on this machine. VerificationFailed: it was built, and fails.
         """
+        trial, here = await self._try_here() if self._engines.runtime is not None else (None, None)
         build = self._build()
         built = await build.run()
-        verification = await self._verify(built) if self._engines.runtime is not None else None
+        verification = await self._verify(built, trial, here) if trial and here else None
         if verification is not None and not verification.ok:
             raise self._failure(verification)
         if self._options.push:
@@ -196,12 +201,12 @@ class ImageExport:
         given = [text.partition("=")[2] for text in self._options.build_args if text.startswith("BASE_IMAGE=")]
         return given[-1] if given else self._plan.base
 
-    async def _verify(self, built: BuiltImage) -> Verification:
+    async def _try_here(self) -> tuple[Trial, LocalRun]:
+        """Run the pipeline on this machine: what fails or is missing shows before the image is built."""
         from .local_run import Trial, find_change, run_here
-        from .verify import Subject, Verify, gpu_of_this_machine
+        from .observation import missing_files, warning_of
 
-        plan, runtime = self._plan, self._engines.runtime
-        assert runtime is not None
+        plan = self._plan
         names = plan.pipeline_import, plan.params_import
         self._show("running the pipeline on this machine, to compare with", None)
         change = await find_change(self._python, self._project, *names, self._params)
@@ -213,6 +218,16 @@ class ImageExport:
             change=change,
         )
         here = await run_here(self._python, self._project, *names, trial, self._options.models)
+        packaged = not any(own.generated for own in plan.own if own.role == "pipeline")
+        for missing in missing_files(here.opened, plan.left_out):
+            self._warn(warning_of(missing, packaged))
+        return trial, here
+
+    async def _verify(self, built: BuiltImage, trial: Trial, here: LocalRun) -> Verification:
+        from .verify import Subject, Verify, gpu_of_this_machine
+
+        plan, runtime = self._plan, self._engines.runtime
+        assert runtime is not None
         subject = Subject(
             image=built.id,
             tags=built.tags,

@@ -72,6 +72,7 @@ class ImageJob:
             project=self._run.project,
             params=self._run.params,
             show=show,
+            warn=self._tell,
         )
         return await export.run()
 

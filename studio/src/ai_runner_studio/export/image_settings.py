@@ -57,7 +57,7 @@ class ImageSettings:
         torch: flavour of torch, or ``none`` to leave torch to the base image.
         apt: Debian packages. environment, labels: on top of what the plan has.
         steps: Dockerfile lines of the project, checked.
-        include: files and folders of a project without a package that are taken besides.
+        include: files and folders to take in addition, for a project without a package.
         allow: texts that the scan for leaks takes as harmless.
         offline: whether third-party wheels go into the context.
     """

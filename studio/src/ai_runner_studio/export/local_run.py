@@ -21,6 +21,7 @@ from runner.time_limit import time_limit
 
 from ..errors import ExportError
 from .engine import call
+from .observation import Observation
 from .verification import cause_of
 
 LISTEN_LIMIT_S = 60.0
@@ -53,11 +54,17 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class LocalRun:
-    """What came of it. `started_at`: seconds since the epoch."""
+    """What came of it.
+
+    Attributes:
+        started_at: seconds since the epoch. stop_s: from SIGTERM to the end.
+        opened: files of the project that were opened or imported, as paths in it.
+    """
 
     report: ProbeReport
     started_at: float
     stop_s: float
+    opened: tuple[str, ...] = ()
 
 
 async def find_change(
@@ -103,6 +110,8 @@ async def run_here(
     environment |= {"MODEL_DIR": str(models)} if models else {}
     with tempfile.TemporaryDirectory(prefix="ai-runner-studio-") as folder:
         log = Path(folder) / "log"
+        observation = Observation(project.resolve(), Path(folder))
+        environment |= observation.environment
         started_at = time.time()
         async with _server(python, project, environment, log) as process:
             url = await _listening(process, log)
@@ -118,7 +127,7 @@ async def run_here(
                 f"the pipeline does not pass on this machine, so no image of it can: {report.failure}",
                 hint="; ".join(report.errors[-1:]) or _cause(log),
             )
-    return LocalRun(report, started_at, stop_s)
+        return LocalRun(report, started_at, stop_s, observation.files())
 
 
 @contextlib.asynccontextmanager

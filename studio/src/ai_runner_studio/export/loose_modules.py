@@ -37,7 +37,7 @@ def reach_of(modules: tuple[str, ...], project: Path, inventory: Inventory, incl
     """Follow imports from top-level modules of a folder. A package is taken whole, its data files too.
 
     Args:
-        include: paths in the project, of files and folders, that are taken besides.
+        include: files and folders to take in addition, as paths in the project.
 
     Raises:
         ExportError: a file is not valid Python, is compiled code, or cannot be taken.
