@@ -177,9 +177,11 @@ class TestWrongUse:
 
 class TestUnexpected:
     def test_an_error_nobody_thought_of_is_one_line_and_a_log_file(self, tmp_path: Path) -> None:
-        broken = tmp_path / "runner.py"  # hides the real package: an import error of our own
+        broken = tmp_path / "path" / "runner.py"  # hides the real package: an import error of our own
+        broken.parent.mkdir()
         broken.write_text("raise ZeroDivisionError('nobody thought of this')\n")
-        done = cli("--version", cwd=tmp_path, XDG_STATE_HOME=str(tmp_path / "state"), HOME=str(tmp_path))
+        environ = {"XDG_STATE_HOME": str(tmp_path / "state"), "HOME": str(tmp_path), "PYTHONPATH": str(broken.parent)}
+        done = cli("--version", cwd=tmp_path, **environ)
         assert done.returncode == 1
         assert "error: unexpected ZeroDivisionError: nobody thought of this" in done.stderr
         assert "Traceback" not in done.stderr
