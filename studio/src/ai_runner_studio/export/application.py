@@ -271,7 +271,7 @@ class Workbench:
         elsewhere = [one.path for one in kept if f"/{one.path}".endswith((f"/{module}.py", f"/{module}/__init__.py"))]
         if elsewhere:
             return ExportError(
-                f"{said}; {elsewhere[0]} is in the project, in a folder that is not on sys.path",
+                f"{said}; {elsewhere[0]} is in the project, in a folder that the image does not have on sys.path",
                 "put the folder on sys.path by a path relative to __file__, or move the module next to the pipeline's",
             )
         install = f"{self.interpreter.path} -m pip install {module}"
