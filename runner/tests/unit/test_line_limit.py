@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+
+from runner.live.process.child_log import RECORD_LIMIT, LogSender
 from runner.live.process.line_limit import BURST_LINES, KEPT_LINES, LINES_PER_S, LineLimit
 from runner.live.process.lines import LineReader
+from runner.live.process.messages import LogLine
 
 
 class Lines:
@@ -68,3 +72,38 @@ async def test_who_watches_gets_all_lines_also_those_that_are_dropped() -> None:
     assert logged[-2:] == ["flood", "half a line"]
     reader.connection_lost(None)
     assert logged[-1] == "half a line"
+
+
+async def test_a_megabyte_line_comes_whole_in_pieces() -> None:
+    logged: list[str] = []
+    reader = LineReader(logged.append, lambda _: None)
+    text = "wärme漢字👩" * 60_000
+    data = text.encode()
+    for start in range(0, len(data), 65_536):
+        reader.data_received(data[start : start + 65_536])
+    reader.data_received(b"\nshort\n")
+    reader.connection_lost(None)
+    assert max(len(line.encode()) for line in logged) <= 8192
+    assert "".join(logged) == text + "short"
+    assert logged[-1] == "short"
+
+
+def test_a_long_record_goes_in_pieces_that_the_limit_counts() -> None:
+    class Channel:
+        def __init__(self) -> None:
+            self.sent: list[LogLine] = []
+
+        def send(self, message: LogLine) -> None:
+            self.sent.append(message)
+
+    channel = Channel()
+    sender = LogSender(channel)  # type: ignore[arg-type]
+    text = "abcdefgh" * (RECORD_LIMIT // 4)
+    sender.emit(logging.LogRecord("n" * 5000, logging.WARNING, "", 0, text, None, None))
+    assert "".join(line.message for line in channel.sent) == text
+    assert all(len(line.message) <= RECORD_LIMIT and len(line.source) < 300 for line in channel.sent)
+    channel.sent.clear()
+    sender.emit(logging.LogRecord("n", logging.WARNING, "", 0, "z" * RECORD_LIMIT * 2 * BURST_LINES, None, None))
+    sender.flush()
+    assert BURST_LINES < len(channel.sent) <= BURST_LINES + KEPT_LINES + 1
+    assert any("dropped" in line.message for line in channel.sent)

@@ -13,8 +13,8 @@ import pytest
 
 from runner.errors import RunnerError
 from runner.live.events import LogWritten, ParamsChanged, PipelineFailed, decode, encode
-from runner.live.plain_json import DEEPEST, plain, plain_text
-from runner.live.report import MESSAGE_LIMIT, EscapedException, is_user_file, report_exception
+from runner.live.plain_json import DEEPEST, plain, plain_json, plain_text
+from runner.live.report import MESSAGE_LIMIT, TRACEBACK_LIMIT, EscapedException, is_user_file, report_exception
 
 from ..conftest import WriteModule
 
@@ -72,6 +72,21 @@ def test_long_text_is_cut_in_the_middle() -> None:
     assert report.message.startswith("aaa")
     assert report.message.endswith("bbbbb")
     assert "5 characters omitted" in report.message
+
+
+def test_every_text_of_a_report_is_bounded(tmp_path: Path) -> None:
+    huge = "x" * 3_000_000
+    source = tmp_path / "generated.py"
+    source.write_text(f"def fail():\n    raise kind('{huge}')\n")
+    kind = type(f"Kind{huge}", (ModuleNotFoundError,), {"name": huge})
+    space: dict[str, Any] = {"kind": kind}
+    exec(compile(source.read_text(), str(source), "exec"), space)
+    with pytest.raises(kind) as caught:
+        space["fail"]()
+    report = report_exception(caught.value, "frame")
+    assert report.line == 2
+    assert len(plain_json(report)) < MESSAGE_LIMIT + TRACEBACK_LIMIT + 20_000
+    assert [line.text[:10] for line in report.code] == ["def fail()", "    raise "]
 
 
 async def test_what_python_wraps_is_reported_as_it_was_raised() -> None:

@@ -64,6 +64,20 @@ def plain_text(value: object) -> str:
         return names.encode("utf-8", "backslashreplace").decode()
 
 
+def bounded_text(value: object, limit: int) -> str:
+    """Return `value` as `plain_text` of at most `limit` characters and a note: its start, and more of its end."""
+    if type(value) is str:
+        return plain_text(_cut(value, limit))
+    return _cut(plain_text(value), limit)
+
+
+def _cut(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    head = limit // 4
+    return f"{text[:head]}\n... {len(text) - limit} characters omitted ...\n{text[head - limit :]}"
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _finite(item) for name, item in value.items()}

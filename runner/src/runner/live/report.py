@@ -24,13 +24,14 @@ from types import TracebackType
 from typing import Any, Literal, TypeVar
 
 from ..errors import RunnerError
-from .plain_json import plain_text
+from .plain_json import bounded_text, plain_text
 
 Phase = Literal["import", "params", "initialize", "frame", "update_params", "stop", "process"]
 
 CONTEXT_LINES = 3  # shown before and after the line at fault
 MESSAGE_LIMIT = 10_000  # characters; an assertion about a large array has millions
 TRACEBACK_LIMIT = 100_000
+LINE_LIMIT = 1000  # of a name, a path, a line of source
 _CHAIN_LIMIT = 100  # exceptions that one was caused by
 
 T = TypeVar("T")
@@ -106,13 +107,13 @@ def report_exception(error: BaseException, phase: Phase, hint: str = "") -> Erro
     return ErrorReport(
         phase=phase,
         kind=_name(error),
-        message=_cut(_message(error), MESSAGE_LIMIT),
-        hint=hint or _attempt(lambda: _hint(error), ""),
-        file=plain_text(file),
+        message=bounded_text(_message(error), MESSAGE_LIMIT),
+        hint=hint or bounded_text(_attempt(lambda: _hint(error), ""), LINE_LIMIT),
+        file=bounded_text(file, LINE_LIMIT),
         line=line,
-        function=plain_text(function),
+        function=bounded_text(function, LINE_LIMIT),
         code=_attempt(lambda: code_around(file, line), ()),
-        traceback=_cut(_attempt(lambda: plain_text("".join(traceback.format_exception(error))), ""), TRACEBACK_LIMIT),
+        traceback=bounded_text(_attempt(lambda: "".join(traceback.format_exception(error)), ""), TRACEBACK_LIMIT),
     )
 
 
@@ -122,14 +123,6 @@ def _attempt(read: Callable[[], T], otherwise: T) -> T:
         return read()
     except BaseException:
         return otherwise
-
-
-def _cut(text: str, limit: int) -> str:
-    """Keep the start, and more of the end, where a traceback names the place."""
-    if len(text) <= limit:
-        return text
-    head = limit // 4
-    return f"{text[:head]}\n... {len(text) - limit} characters omitted ...\n{text[head - limit :]}"
 
 
 def _original(error: BaseException) -> BaseException:
@@ -144,7 +137,7 @@ def _original(error: BaseException) -> BaseException:
 
 
 def _name(error: BaseException) -> str:
-    return plain_text(type(error).__name__)
+    return bounded_text(type(error).__name__, LINE_LIMIT)
 
 
 def _message(error: BaseException) -> str:
@@ -220,7 +213,12 @@ def code_around(file: str, line: int) -> tuple[CodeLine, ...]:
     linecache.checkcache(file)
     numbers = range(max(1, line - CONTEXT_LINES), line + CONTEXT_LINES + 1)
     lines = ((number, linecache.getline(file, number)) for number in numbers)
-    return tuple(CodeLine(number, plain_text(text.rstrip("\n")), number == line) for number, text in lines if text)
+    return tuple(CodeLine(number, _start(text.rstrip("\n")), number == line) for number, text in lines if text)
+
+
+def _start(line: str) -> str:
+    """A generated source line may have megabytes: its start shows what it is, on one line."""
+    return plain_text(line if len(line) <= LINE_LIMIT else f"{line[:LINE_LIMIT]} …")
 
 
 def returning_line(target: Any) -> tuple[str, int]:

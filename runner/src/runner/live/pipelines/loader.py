@@ -24,6 +24,7 @@ from ...errors import (
 )
 from ...import_path import split_import_path as split_import_path
 from ...param_text import param_value
+from ..plain_json import bounded_text
 from ..report import shadowing_file
 from .interface import BaseParams, Pipeline
 from .spec import PipelineSpec
@@ -31,6 +32,7 @@ from .spec import PipelineSpec
 # What a params module must not load. The first three are the network's own rule (contract 7.1).
 HEAVY_MODULES = ("torch", "streamdiffusion", "comfystream", "diffusers", "transformers", "tensorflow", "jax")
 
+_REASON_LIMIT = 2000  # characters of a validator's message
 _shown = reprlib.Repr()  # a value may be a whole document
 _shown.maxstring = _shown.maxother = 200
 
@@ -203,7 +205,9 @@ def parse_params(params_class: type[BaseParams], params: dict[str, Any]) -> Base
         return params_class(**params)
     except ValidationError as error:
         refused = {
-            ".".join(str(part) for part in item["loc"]) or "params": f"{item['msg']} (got {_shown.repr(item['input'])})"
+            ".".join(str(part) for part in item["loc"]) or "params": (
+                f"{bounded_text(item['msg'], _REASON_LIMIT)} (got {_shown.repr(item['input'])})"
+            )
             for item in error.errors()
         }
         text = "; ".join(f"{name}: {reason}" for name, reason in refused.items())

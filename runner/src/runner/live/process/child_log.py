@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import time
 
-from ..plain_json import plain_text
+from ..plain_json import bounded_text, plain_text
 from .channel import ChildChannel
 from .line_limit import LineLimit, dropped_text
 from .messages import LogLine
 
+RECORD_LIMIT = 8192  # characters; longer records go in pieces
+_NAME_LIMIT = 200
 _SOURCE = "runner"
 
 
@@ -29,18 +31,21 @@ class LogSender(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            line = _line(record, self.format(record))
+            lines = _lines(record, self.format(record))
         except Exception:
             self.handleError(record)
             return
-        self._limit.add([line])
+        self._limit.add(lines)
 
 
-def _line(record: logging.LogRecord, message: str) -> LogLine:
+def _lines(record: logging.LogRecord, message: str) -> list[LogLine]:
+    """The record, in pieces where it is long: each counts as a line for the limit."""
+    level, name = plain_text(record.levelname), bounded_text(record.name, _NAME_LIMIT)
     report = bool(getattr(record, "report_error", False))
-    return LogLine(
-        plain_text(record.levelname), plain_text(record.name), plain_text(message), float(record.created), report
-    )
+    return [
+        LogLine(level, name, plain_text(message[start : start + RECORD_LIMIT]), float(record.created), report)
+        for start in range(0, max(1, len(message)), RECORD_LIMIT)
+    ]
 
 
 def _note(text: str) -> LogLine:

@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 
 from .line_limit import LineLimit, dropped_text
 
-_LINE_BYTES = 8192  # longer lines of output are cut there
+_LINE_BYTES = 8192  # longer lines of output go in pieces
 _FLUSH_S = 1.0
 # More than that between two flushes is not read: the writer waits, and the host has time for frames.
 _READ_BYTES = 8 << 20
@@ -36,11 +36,8 @@ class LineReader(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         *lines, rest = (self._pending + data).replace(b"\r", b"\n").split(b"\n")
-        if len(rest) > _LINE_BYTES:
-            lines.append(rest)
-            rest = b""
-        self._pending = rest
-        self._add([line for line in lines if line])
+        *begun, self._pending = _pieces(rest)
+        self._add([piece for line in lines if line for piece in _pieces(line)] + begun)
         self._read_bytes += len(data)
         if self._read_bytes > _READ_BYTES and not self._ending and self._transport is not None:
             self._transport.pause_reading()
@@ -76,9 +73,22 @@ class LineReader(asyncio.Protocol):
         self._limit.add(lines)
 
     def _emit(self, line: bytes) -> None:
-        text = line[:_LINE_BYTES].decode("utf-8", "replace").rstrip()
+        text = line.decode("utf-8", "replace").rstrip()
         if text:
             self._on_line(text)
+
+
+def _pieces(line: bytes) -> list[bytes]:
+    """A line in pieces of at most `_LINE_BYTES`, cut between characters."""
+    pieces = []
+    start = 0
+    while len(line) - start > _LINE_BYTES:
+        end = start + _LINE_BYTES
+        while end > start + _LINE_BYTES - 4 and line[end] & 0xC0 == 0x80:
+            end -= 1
+        pieces.append(line[start:end])
+        start = end
+    return [*pieces, line[start:]]
 
 
 def _nobody(_lines: Sequence[bytes]) -> None:
