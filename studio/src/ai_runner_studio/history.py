@@ -95,6 +95,8 @@ class History:
 
     def add(self, event: Event) -> None:
         """Take an event in."""
+        if (line := _failure_line(event, self._now.error)) is not None:
+            self._logs.append(line)
         match event:
             case HostStarted():
                 self.update(phase="running", host=event)
@@ -256,3 +258,17 @@ class History:
             return
         if metrics.at - self._frame_error_at > MENDED_AFTER_S and metrics.fps_out > 0:
             self.update(error=None, error_count=0)
+
+
+def _failure_line(event: Event, known: ErrorReport | None) -> LogWritten | None:
+    """What the log says of a failure, once while it comes again and again; the last lines of a process are there."""
+    match event:
+        case ProcessExited():
+            return LogWritten(
+                level="ERROR", source="runner", message=f"the pipeline process {event.reason}", at=event.at
+            )
+        case LoadFailed() | PipelineFailed() if event.report != known:
+            report = event.report
+            text = report.traceback.rstrip() or report.headline
+            return LogWritten(level="ERROR", source="runner", message=text, revision=event.revision, at=event.at)
+    return None

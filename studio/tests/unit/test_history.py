@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -274,3 +275,16 @@ def test_params_may_come_with_another_form_and_keep_the_one_before_without() -> 
     assert told(ParamsChanged(params={"a": 1}), history=history).params_schema == first
     shown = told(ParamsChanged(params={"b": 2}, params_schema=second), history=history)
     assert (shown.params, shown.params_schema) == ({"b": 2}, second)
+
+
+def test_the_log_has_each_failure_once() -> None:
+    failed = LoadFailed(revision=2, reason="saved", report=replace(MISTAKE, traceback="Traceback\nNameError\n"), at=3.0)
+    again = PipelineFailed(revision=1, report=MISTAKE, count=9)
+    snapshot = told(
+        PipelineFailed(revision=1, report=MISTAKE), again, failed, ProcessExited(revision=1, pid=7, reason="died")
+    )
+    assert [(line.level, line.message) for line in snapshot.logs] == [
+        ("ERROR", "NameError: name 'x' is not defined"),
+        ("ERROR", "Traceback\nNameError"),
+        ("ERROR", "the pipeline process died"),
+    ]
