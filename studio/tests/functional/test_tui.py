@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from ai_runner_studio.errors import StudioError
 from ai_runner_studio.preview.terminal import Terminal
 from ai_runner_studio.snapshot import Load
 from ai_runner_studio.tui.app import StudioApp
+from ai_runner_studio.tui.cells import most_cells
 from ai_runner_studio.tui.screens.error_detail import ErrorDetail
 from ai_runner_studio.tui.screens.export_image import ExportImage
 from ai_runner_studio.tui.screens.help import HelpScreen
@@ -29,6 +31,7 @@ from ai_runner_studio.tui.widgets.reloads import ReloadsPane
 from ai_runner_studio.tui.widgets.route_line import RouteLine
 from ai_runner_studio.tui.widgets.tab_row import TabRow
 from runner.live.events import LogWritten, Route, Step, StreamEnded
+from runner.live.report import CodeLine, ErrorReport
 
 pytestmark = pytest.mark.usefixtures("exact_pilot")
 
@@ -404,6 +407,21 @@ class TestParams:
             await run.until(lambda: run.row("prompt").invalid)
             assert str(run.row("prompt")._reason.content) == "must not be empty"
 
+    async def test_what_was_refused_stays_to_be_mended(self) -> None:
+        async with studio() as run:
+            run.session.refuse = {"prompt": "too long for the encoder"}
+            row = run.row("prompt")
+            assert isinstance(row.editor, Input)
+            row.editor.value = "a watercolour of a cat"
+            await run.until(lambda: row.invalid)
+            run.app.main.set_focus(None)
+            await run.post(metrics=metrics())
+            assert row.editor.value == "a watercolour of a cat"
+            assert str(row._reason.content) == "too long for the encoder"
+            await run.post(params={**PARAMS, "prompt": "another"})
+            assert row.editor.value == "another"
+            assert not row.invalid
+
     async def test_reset_gives_every_default(self) -> None:
         async with studio() as run:
             await run.post(params={**PARAMS, "radius": 9, "seed": 4})
@@ -487,6 +505,46 @@ class TestError:
             await run.pilot.press("3")
             await run.until(lambda: "failed after" in run.app.main.query_one(ReloadsPane).text)
 
+    async def test_an_error_that_comes_and_goes_comes_into_view_once_per_load(self) -> None:
+        async with studio() as run:
+            await run.post(error=name_error())
+            assert "error" in run.shown()
+            await run.pilot.press("2")
+            for _ in range(2):
+                await run.post(error=None)
+                await run.post(error=name_error())
+                assert "log" in run.shown()
+            failed = Load(3, "saved", STARTED_AT, outcome="failed", report=name_error(), total_s=0.1)
+            await run.post(error=None)
+            await run.post(load=failed, error=name_error())
+            assert "error" in run.shown()
+
+    async def test_an_error_does_not_take_the_pane_that_is_typed_into(self) -> None:
+        async with studio() as run:
+            await run.pilot.press("2", "slash", *"weig")
+            await run.post(error=name_error())
+            await run.pilot.press(*"hts")
+            assert run.app.main.log_pane._filter.value == "weights"
+
+    async def test_a_dead_host_says_what_starts_it_again(self) -> None:
+        report = ErrorReport("process", "HostExited", "the runner host was killed by SIGKILL")
+        async with studio() as run:
+            await run.post(phase="ended", serving=None, error=report)
+            story = run.app.main.query_one(ErrorStory)
+            text = "".join(str(part.content) for part in story.query(Static))
+            assert "in the runner host" in text
+            assert "r starts it again" in text
+            assert "Save a fix" not in text
+
+    async def test_number_keys_always_answer(self) -> None:
+        async with studio() as run:
+            for key in ("1", "5"):
+                before = len(run.app._notifications)
+                await run.pilot.press(key)
+                assert len(run.app._notifications) == before + 1
+            await run.pilot.press("4")
+            assert run.app.main.query_one("#metrics").has_focus
+
 
 class TestPanes:
     async def test_number_keys_choose_panes(self) -> None:
@@ -563,6 +621,41 @@ class TestLog:
             await run.post(logs=(LogWritten(level="INFO", source="x", message="word " * 60, at=STARTED_AT),))
             lines = run.app.main.log_pane.lines
             assert lines.virtual_size.height > 3
+
+    @pytest.mark.quick
+    async def test_wide_characters_and_joined_emoji_are_whole(self) -> None:
+        wide = "".join(chr(0x4E00 + number) for number in range(121))
+        text = f"{wide} e\u0301\t" + "👩\u200d💻" * 40 + " שלום " + "x" * 300
+        async with studio() as run:
+            await run.pilot.press("2")
+            await run.post(logs=(LogWritten(level="INFO", source="x", message=text, at=STARTED_AT),))
+            lines = run.app.main.log_pane.lines
+            rows = [lines.render_line(row - lines.scroll_offset.y) for row in range(lines.virtual_size.height)]
+            shown = "".join(row.text[11:].rstrip() for row in rows)
+            assert shown.replace(" ", "") == text.replace(" ", "").replace("\t", "")
+            assert all(most_cells(row.text) <= lines.size.width for row in rows)
+
+
+@pytest.mark.quick
+async def test_control_characters_of_user_code_are_visible_everywhere() -> None:
+    evil = "\x1b[?1049l\x1b]52;c;UEFZ\x07\x9b31m\x0e\x1bc"
+    report = replace(
+        name_error(), message=evil, hint=evil, traceback=evil, code=(CodeLine(1, evil, True),), file=f"/x/{evil}.py"
+    )
+    load = Load(3, evil, STARTED_AT, (f"/x/{evil}.py",), outcome="failed", report=report, total_s=0.1)
+    async with studio() as run:
+
+        def written() -> str:
+            return "".join(strip.text for strip in run.app.screen._compositor.render_strips())
+
+        log = LogWritten(level="ERROR", source=evil, message=evil, at=STARTED_AT)
+        await run.post(error=report, logs=(log,), load=load, loads=(load,), notices=(evil,), device=evil)
+        for key in ("5", "2", "3", "4", "e"):
+            await run.pilot.press(key)
+            await run.pilot.pause()
+            text = written()
+            assert text.isprintable() or not re.search("[\x00-\x1f\x7f-\x9f]", text)
+        assert "\\x1b[?1049l" in text
 
 
 class TestOpenInput:

@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -77,3 +78,18 @@ def test_it_ends_when_its_terminal_is_closed(screen: Screen) -> None:
     os.close(screen.child)
     os.close(screen.parent)
     assert screen.process.wait(PATIENCE_S) != 0
+
+
+def test_ctrl_z_suspends_and_fg_resumes(screen: Screen) -> None:
+    screen.read_until(b"ONLINE")
+    os.write(screen.parent, b"\x1a")
+    screen.read_until(b"\x1b[?1049l")
+    state = os.waitpid(screen.process.pid, os.WUNTRACED)[1]
+    assert os.WIFSTOPPED(state)
+    assert termios.tcgetattr(screen.child)[3] & termios.ICANON
+    screen.output = b""
+    os.kill(screen.process.pid, signal.SIGCONT)
+    screen.read_until(b"ONLINE")
+    os.write(screen.parent, b"q")
+    screen.read_until(b"\x1b[?1049l")
+    assert screen.process.wait(PATIENCE_S) == 0

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from textual import on
 from textual.app import App
 from textual.binding import Binding, BindingType
+from textual.driver import Driver
 
 from ..preview import kitty
 from ..preview.terminal import Terminal, probe
+from ..terminal_text import visible
+from .cells import ControlFilter
 from .commands import StudioCommands
 from .screens.main import MainScreen
 from .screens.too_small import LEAST_HEIGHT, LEAST_WIDTH, TooSmall
 from .themes import DARK, LIGHT, theme_name
 
 if TYPE_CHECKING:
-    from textual.driver import Driver
+    from textual.filter import LineFilter
 
     from ..errors import StudioError
     from ..preview.terminal import DrawMode
@@ -47,6 +51,7 @@ class StudioApp(App[None]):
         Binding("question_mark", "help", "Help", key_display="?"),
         Binding("q", "quit", "Quit"),
         Binding("ctrl+c", "interrupt", "Quit", show=False, priority=True),
+        Binding("ctrl+z", "suspend_process", "Suspend", show=False, priority=True),
     ]
 
     def __init__(
@@ -64,6 +69,7 @@ class StudioApp(App[None]):
         self._on_leave = on_leave
         self.main = MainScreen()
         self._terminal = terminal
+        self._control_filter = ControlFilter()
         self.register_theme(DARK)
         self.register_theme(LIGHT)
         name = theme_name(session.settings.theme)
@@ -106,8 +112,19 @@ class StudioApp(App[None]):
         elif not small and isinstance(self.screen, TooSmall):
             self.pop_screen()
 
+    @on(Driver.SignalResume)
+    def _draw_again(self) -> None:
+        """Whatever the shell has shown since Ctrl-Z, the alternate screen is empty now."""
+        self.refresh(layout=True)
+
     def post_display_hook(self) -> None:
         self.main.after_display()
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        return [*super().get_line_filters(), self._control_filter]
+
+    def notify(self, message: str, **options: Any) -> None:
+        super().notify(visible(message), **options)
 
     def show_error(self, error: StudioError, title: str) -> None:
         """A message that something asked for was not done."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..widgets.params import ParamsForm
+from textual.widgets import Input
+
 from ..widgets.tab_row import Column, Tab, TabRow
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Arrangement:
         self._metrics_width: int | None = None
         self._snapshot: Snapshot | None = None
         self._latest_report: ErrorReport | None = None
+        self._brought: object = None  # the error that came into view last
 
     @property
     def columns(self) -> int:
@@ -56,6 +58,10 @@ class Arrangement:
     def _routed(self) -> bool:
         """Whether frames go by trickle, which has a line of its own."""
         return self._snapshot is not None and self._snapshot.route == "trickle"
+
+    def always_shows(self, pane: str) -> bool:
+        """Whether a pane has a column of its own at this width."""
+        return pane in self._pinned()
 
     def choose(self, pane: str) -> None:
         """Bring a pane into view."""
@@ -85,16 +91,27 @@ class Arrangement:
         self.apply()
 
     def show_snapshot(self, before: Snapshot | None, snapshot: Snapshot) -> None:
-        """Bring a new error into view, and go back to what was there when it is mended."""
+        """Bring a new error into view, and go back to what was there when it is mended.
+
+        An error that comes and goes does so once per load, and never while the user types into the pane in view.
+        """
         self._snapshot = snapshot
         failed_before = before is not None and before.error is not None
         self._latest_report = snapshot.error or self._latest_report
-        typing = self.columns == 1 and self._screen.query_one(ParamsForm).has_focus_within
-        if snapshot.error is not None and not failed_before and not typing:
-            self._before_error, self.chosen = self.chosen, "error"
+        if snapshot.error is not None and not failed_before and not self._typing_there():
+            place = (snapshot.error.kind, snapshot.error.file, snapshot.error.line)
+            revision = snapshot.load.revision if snapshot.load is not None else 0
+            if (place, revision) != self._brought:
+                self._brought = (place, revision)
+                self._before_error, self.chosen = self.chosen, "error"
         elif snapshot.error is None and self.chosen == "error":
             self.chosen, self._before_error = self._before_error or "params", ""
         self.apply()
+
+    def _typing_there(self) -> bool:
+        """Whether something is being typed into the pane that would give way."""
+        typing = isinstance(self._screen.focused, Input)
+        return typing and self._screen.query_one(f"#{self.chosen}").has_focus_within
 
     def apply(self) -> None:
         """Give every part its size; styles that do not change cost nothing."""

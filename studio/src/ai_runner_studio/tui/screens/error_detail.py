@@ -11,6 +11,7 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
+from ...terminal_text import visible
 from ..widgets.error import ErrorStory
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class ErrorDetail(Screen[None]):
         with VerticalScroll(id="error-detail"):
             yield self._story
             yield Static("Traceback", classes="dialog-title")
-            yield Static(Content(report.traceback.rstrip() or "There is none."), id="traceback")
+            yield Static(Content(visible(report.traceback.rstrip()) or "There is none."), id="traceback")
         yield Footer(show_command_palette=False, compact=True)
 
     def action_copy(self) -> None:

@@ -23,6 +23,7 @@ _KEYS = (
         ("e", "the latest error with its full traceback"),
         ("x", "the production image: its plan, then build and proof"),
         ("q", "quit; ctrl+c does too"),
+        ("ctrl+z", "suspend the studio; fg resumes it"),
     )),
     ("The screen", (
         ("1 – 5", "parameters, log, reloads, metrics, error"),

@@ -216,17 +216,20 @@ class MainScreen(ReloadVerbs):
         self.app.push_screen(ErrorDetail(report, self.snapshot))
 
     def action_pane(self, pane: str) -> None:
-        """Show a pane; log and reloads get the keyboard, so that one can move in them at once."""
+        """Show a pane; what can be scrolled gets the keyboard, so that one can move in it at once."""
         self.arrangement.choose(pane)
-        if pane == "log":
-            self.log_pane.lines.focus()
-        elif pane == "reloads":
-            self.query_one(ReloadsPane).focus()
+        widget = self.log_pane.lines if pane == "log" else self.query_one(f"#{pane}")
+        if widget.focusable:
+            widget.focus()
+        if pane == "params" and self.arrangement.always_shows(pane):
+            self.notify("Parameters are always in view at this width; enter edits them.", timeout=2)
 
     def action_nth_pane(self, index: int) -> None:
         panes = self.arrangement.panes()
         if index < len(panes):
             self.action_pane(panes[index])
+        else:
+            self.notify("No error.", timeout=2)
 
     def action_enter_pane(self) -> None:
         self.arrangement.choose("params")

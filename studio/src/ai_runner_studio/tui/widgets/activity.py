@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from textual.content import Content
 
 from ...sources.silence import no_frame
+from ...terminal_text import visible
 from .. import figures, wording
 from .line import SplitLine
 
@@ -30,10 +31,10 @@ class Activity(SplitLine):
         elif is_loading(snapshot):
             self.set(*_loading(load, snapshot, now, self.content_size.width))
         elif snapshot.error is not None:
-            headline = Content.styled(f"✗ {snapshot.error.headline.splitlines()[0]}", "$text-error")
+            headline = Content.styled(f"✗ {visible(snapshot.error.headline.splitlines()[0])}", "$text-error")
             self.set(headline, Content.assemble(_still(snapshot), ("  e details", _FAINT)))
         elif snapshot.ended is not None:
-            text = snapshot.ended.error or "The input has come to its end."
+            text = visible(snapshot.ended.error) or "The input has come to its end."
             style = "$text-error" if snapshot.ended.error else "$text-warning"
             self.set(Content.styled(text, style), Content.styled("i another input  r again", _FAINT))
         elif silence := no_frame(snapshot.metrics.silent_s):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from rich.cells import chop_cells
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.geometry import Size
@@ -12,8 +11,9 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.visual import Visual
 
+from ..cells import lines_of, wrap
+
 _KINDS = {"+": "diff--added", "-": "diff--removed", "@": "diff--hunk"}
-_TAB = 4
 
 
 class DiffView(ScrollView, can_focus=True):
@@ -51,9 +51,9 @@ class DiffView(ScrollView, can_focus=True):
         self._rows = []
         for line in self._lines:
             kind = _KINDS.get(line[:1], "")
-            text = line.rstrip("\n").expandtabs(_TAB)
+            text = "".join(lines_of(line.rstrip("\n")))
             # What goes on in the next row stands below the code, not below the sign before it.
-            first, *rest = chop_cells(text[1:], max(8, width - 1)) or [""]
+            first, *rest = wrap(text[1:], max(8, width - 1))
             self._rows += [(kind, text[:1] + first), *((kind, f" {part}") for part in rest)]
         self.virtual_size = Size(width, len(self._rows))
         self.refresh()

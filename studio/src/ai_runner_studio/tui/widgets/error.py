@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
+from textual.expand_tabs import expand_tabs_inline
 from textual.widgets import Static
+
+from ...terminal_text import visible
 
 if TYPE_CHECKING:
     from runner.live.report import CodeLine, ErrorReport
 
     from ...snapshot import Snapshot
 
+HOST_EXITED = "HostExited"
 _DOING = {
     "import": "while importing",
     "params": "in the params class",
@@ -71,13 +75,17 @@ class ErrorStory(Vertical):
 
 def head_lines(report: ErrorReport) -> list[Content]:
     """Message, place and hint, for a person."""
-    lines = [Content.assemble((f"{report.kind}: ", "bold $text-error"), (report.message, "$text-error"))]
-    place = f"{short_path(report.file)}:{report.line}" if report.file else ""
+    lines = [Content.assemble((f"{report.kind}: ", "bold $text-error"), (visible(report.message), "$text-error"))]
+    place = f"{visible(short_path(report.file))}:{report.line}" if report.file else ""
     function = f" in {report.function}()" if report.function and report.function != "<module>" else ""
-    lines.append(Content.assemble((place, "bold"), (f"{function}  {_DOING[report.phase]}", "$foreground 60%")))
+    lines.append(Content.assemble((place, "bold"), (f"{function}  {_doing(report)}", "$foreground 60%")))
     if report.hint:
-        lines.append(Content.styled(report.hint, "$text-warning"))
+        lines.append(Content.styled(visible(report.hint), "$text-warning"))
     return lines
+
+
+def _doing(report: ErrorReport) -> str:
+    return "in the runner host" if report.kind == HOST_EXITED else _DOING[report.phase]
 
 
 def code_lines(code: tuple[CodeLine, ...]) -> list[Content]:
@@ -87,7 +95,10 @@ def code_lines(code: tuple[CodeLine, ...]) -> list[Content]:
         Content.assemble(
             ("❯ " if line.fault else "  ", "$text-error"),
             (f"{line.number:>{width}} ", "$text-error" if line.fault else "$foreground 60%"),
-            (line.text.expandtabs(4), "bold $foreground on $error 20%" if line.fault else "$foreground 80%"),
+            (
+                expand_tabs_inline(visible(line.text)),
+                "bold $foreground on $error 20%" if line.fault else "$foreground 80%",
+            ),
         )
         for line in code
     ]
@@ -96,6 +107,8 @@ def code_lines(code: tuple[CodeLine, ...]) -> list[Content]:
 def meanwhile(snapshot: Snapshot) -> str:
     """What runs while the error stands, and the way out."""
     way_out = "Save a fix and it recovers by itself; e shows the full traceback."
+    if snapshot.phase == "ended":
+        return "Nothing runs. r starts it again; the log has its last lines."
     if snapshot.error is not None and snapshot.error.phase == "frame":
         times = f"{snapshot.error_count} times so far. " if snapshot.error_count > 1 else ""
         return f"{times}{way_out}"

@@ -19,6 +19,7 @@ from textual.strip import Strip
 from textual.widgets import Input, Static
 
 from .. import figures
+from ..cells import lines_of, padded, wrap
 
 if TYPE_CHECKING:
     from runner.live.events import LogWritten
@@ -77,9 +78,9 @@ class LogLines(ScrollView, can_focus=True):
         width = self._wrapped_at = self._text_width
         for record in records:
             first = True
-            for line in record.message.expandtabs(4).splitlines() or [""]:
-                for start in range(0, max(1, len(line)), width):
-                    self._rows.append((record, line[start : start + width], first))
+            for line in lines_of(record.message):
+                for text in wrap(line, width):
+                    self._rows.append((record, text, first))
                     first = False
         self.virtual_size = Size(self.scrollable_content_region.width, len(self._rows))
         if self.following:
@@ -118,7 +119,7 @@ class LogLines(ScrollView, can_focus=True):
             Segment(mark, base + style + Style(bold=True)),
             Segment(text, base + style),
         ]
-        return Strip(segments).adjust_cell_length(width, base)
+        return Strip(padded(segments, width, Segment(" ", base)), width)
 
     def _style(self, level: str) -> Style:
         names = {"DEBUG": "log--debug", "WARNING": "log--warning", "ERROR": "log--error", "CRITICAL": "log--error"}

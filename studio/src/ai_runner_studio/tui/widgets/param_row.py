@@ -13,6 +13,7 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input, Select, Static, Switch
 
+from ...terminal_text import visible
 from ..schema import ParamField
 from .slider import Slider
 
@@ -33,6 +34,7 @@ class ParamRow(Vertical):
         super().__init__(classes="param-row")
         self.field = field
         self.value = value
+        self._applied = value  # by the pipeline, as far as is known
         self.invalid = False
         self.editor = self._make_editor()
         self._slider = Slider(self._share(value)) if field.bounded else None
@@ -54,11 +56,15 @@ class ParamRow(Vertical):
         self._show_label()
 
     def sync(self, value: Any) -> None:
-        """Show a value that came from elsewhere, unless the user is in the middle of typing another."""
-        if value == self.value and not self.invalid:
+        """Show a value that came from elsewhere. What was typed and refused stays until another value is in force."""
+        if self.invalid and (value == self._applied or self.editor.has_focus):
             return
-        if self.invalid and self.editor.has_focus:
-            return
+        self._applied = value
+        if value != self.value or self.invalid:
+            self.put(value)
+
+    def put(self, value: Any) -> None:
+        """Show this value, whatever stands there."""
         self.value = value
         self._put(value)
         self.refuse("")
@@ -68,7 +74,7 @@ class ParamRow(Vertical):
         """Show why the value is not taken; an empty reason ends that."""
         self.invalid = bool(reason)
         self._reason.display = bool(reason)
-        self._reason.update(Content(reason))
+        self._reason.update(Content(visible(reason)))
         self.set_class(bool(reason), "-invalid")
 
     def step(self, steps: float) -> None:

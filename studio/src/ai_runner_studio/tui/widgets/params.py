@@ -85,9 +85,8 @@ class ParamsForm(Vertical):
         """Give every parameter its default."""
         defaults = {name: row.field.default for name, row in self.rows.items() if row.field.has_default}
         for name, value in defaults.items():
-            self.rows[name].invalid = True  # whatever stands there gives way
             self.screen.set_focus(None)
-            self.rows[name].sync(value)
+            self.rows[name].put(value)
         self._change(defaults)
 
     @on(Button.Pressed, "#reset-params")

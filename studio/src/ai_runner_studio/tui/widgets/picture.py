@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from textual.geometry import Region
 from textual.strip import Strip
@@ -14,6 +15,8 @@ from ...preview import blocks, ramp
 from ...preview.blocks import Depth
 from ...preview.scale import fit, mean_colour, resize
 from ...preview.terminal import DrawMode, Terminal
+from ...terminal_text import visible
+from ..cells import padded
 from .graphics import Graphics
 from .picture_strip import BlockStrip, PlaceholderStrip
 
@@ -187,7 +190,11 @@ class PictureView(Widget):
         style = self.rich_style
         top = (height - len(self.message)) // 2
         lines = {top + index: line for index, line in enumerate(self.message)}
-        return [Strip([Segment(lines.get(row, "")[:width].center(width), style)], width) for row in range(height)]
+        blank = Segment(" ", style)
+        return [
+            Strip(padded([Segment(_centred(lines.get(row, ""), width), style)], width, blank), width)
+            for row in range(height)
+        ]
 
     def _draw_graphics(self) -> None:
         if self.frame is None or self._is_covered() or not self.size:
@@ -222,3 +229,9 @@ def _bands(rows: list[int], width: int) -> list[Region]:
             start = row
         previous = row
     return regions
+
+
+def _centred(text: str, width: int) -> str:
+    """As much of a text from outside as fits, with the blanks to its left."""
+    text = set_cell_size(visible(text), width).rstrip()
+    return " " * ((width - cell_len(text)) // 2) + text
