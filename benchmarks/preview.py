@@ -63,6 +63,7 @@ def ways(columns: int, rows: int) -> dict[str, Encode]:
 
     return {
         "blocks 24-bit": lambda picture: blocks.encode_rows(resize(picture, columns, 2 * rows), "24-bit"),
+        "blocks few levels": lambda picture: blocks.encode_rows(resize(picture, columns, 2 * rows), "few levels"),
         "blocks 256": lambda picture: blocks.encode_rows(resize(picture, columns, 2 * rows), "256"),
         "characters": lambda picture: ramp.encode_rows(resize(picture, columns, rows)),
         "kitty": kitty_direct,

@@ -103,3 +103,15 @@ def test_a_picture_without_rows_or_columns_is_no_error(depth: Depth) -> None:
     """A pane may have been squeezed to nothing."""
     assert encode_rows(np.zeros((0, 40, 3), np.uint8), depth) == []
     assert [read_row(row) for row in encode_rows(np.zeros((4, 0, 3), np.uint8), depth)] == [[], []]
+
+
+def test_few_levels_are_near_the_picture_and_shorter() -> None:
+    ramp = np.linspace(0, 255, 3 * 200).astype(np.uint8).reshape(200, 3)
+    pixels = np.stack([ramp, ramp])
+    full, few = encode_rows(pixels, "24-bit")[0], encode_rows(pixels, "few levels")[0]
+    assert len(few) < len(full) / 2
+    channels = [
+        int(channel) for colour in re.findall(r"38;2;([0-9;]+?)(?:m|;48)", few) for channel in colour.split(";")
+    ]
+    assert {channel % 17 for channel in channels} == {0}
+    assert max(channels) == 255

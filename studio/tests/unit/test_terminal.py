@@ -49,6 +49,21 @@ class TestAnswers:
         assert terminal.kitty == "direct"
         assert not terminal.kitty_by_file
 
+    @pytest.mark.parametrize(
+        ("answer", "colours"),
+        [
+            (b"\x1bP1$r0;48:2::1:2:3m\x1b\\", "24-bit"),  # xterm
+            (b"\x1bP1$r0;48:2:1:2:3m\x1b\\", "24-bit"),
+            (b"\x1bP1$r48;2;1;2;3m\x1b\\", "24-bit"),
+            (b"\x1bP1$r0;48:5:16m\x1b\\", "256"),  # its nearest colour
+            (b"\x1bP0$r\x1b\\", "256"),
+            (b"", "256"),
+        ],
+    )
+    def test_true_colour_is_what_the_terminal_confirms(self, answer: bytes, colours: str) -> None:
+        terminal = from_environment({"TERM": "xterm-256color"}, "utf-8")
+        assert from_answers(terminal, answer + b"\x1b[?1;2c", {}, "").colours == colours
+
     def test_sixel(self) -> None:
         terminal = from_answers(Terminal(), XTERM_SIXEL_ANSWERS, {}, "")
         assert terminal.sixel

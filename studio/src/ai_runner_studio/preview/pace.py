@@ -5,25 +5,29 @@ from __future__ import annotations
 from .blocks import Depth
 
 _CPU_SHARE = 0.4  # of one core, for encoding and composing
-_SLOW_LINE = 0.35  # share of frames held back by a line still busy with the one before
-_WINDOW = 30  # frames over which that is looked at
-_FINE_AGAIN_S = 15.0  # how long to wait with fewer colours before trying all of them again; doubled each time
+_WINDOW = 30  # frames over which the rate is looked at
+_FINE_AGAIN_S = 15.0  # how long to wait with fewer colours before trying more of them; doubled each time
 _FINE_AGAIN_MAX_S = 240.0
 _LOWEST_FPS = 2.0
-_SMOOTH_FPS = 12.0  # fewer colours rather than fewer frames than this
+_ENOUGH_FPS = 6.0  # fewer colours rather than fewer frames than this
+_DEPTHS: tuple[Depth, ...] = ("24-bit", "few levels", "256")
 
 
 class Pace:
     """Decides frame by frame whether to draw, from what frames cost and how fast the line takes them.
 
+    Fewer frames come first, then fewer levels per colour, then 256 colours.
+
     Attributes:
         depth: colours to draw with. fps: frames per second actually drawn lately.
+        reason: why they are fewer than the terminal can show, in words; "" while they are not.
         cost_s: CPU seconds per drawn frame, a running mean.
     """
 
     def __init__(self, target_fps: float, depth: Depth = "24-bit") -> None:
         self.target_fps = max(_LOWEST_FPS, target_fps)
         self.depth: Depth = depth
+        self.reason = ""
         self.fps = 0.0
         self.cost_s = 0.0
         self._finest: Depth = depth
@@ -57,11 +61,19 @@ class Pace:
         self._last_drawn = now
 
     def _choose_depth(self, now: float) -> None:
-        slow = self._held / self._looked > _SLOW_LINE or self.interval_s > 1 / _SMOOTH_FPS
+        enough = min(_ENOUGH_FPS, self.target_fps / 2)
+        dear = 1 / self.interval_s < enough
+        slow_line = (1 - self._held / self._looked) / self.interval_s < enough
         self._looked = self._held = 0
-        if slow and self.depth == "24-bit":
-            self.depth = "256"
+        at = _DEPTHS.index(self.depth)
+        if (dear or slow_line) and self.depth != _DEPTHS[-1]:
+            self.depth = _DEPTHS[at + 1]
+            self.reason = f"drawing a frame takes {self.cost_s * 1000:.0f} ms" if dear else "the terminal reads slowly"
             self._coarse_since = now
-        elif not slow and self.depth != self._finest and now - self._coarse_since > self._fine_again_s:
-            self.depth = self._finest
+        elif (
+            not dear and not slow_line and self.depth != self._finest and now - self._coarse_since > self._fine_again_s
+        ):
+            self.depth = _DEPTHS[at - 1]
+            self.reason = "" if self.depth == self._finest else self.reason
+            self._coarse_since = now
             self._fine_again_s = min(_FINE_AGAIN_MAX_S, self._fine_again_s * 2)

@@ -1,6 +1,6 @@
 """What the terminal can do: asked of the environment and of the terminal itself, before Textual takes it.
 
-The terminal is asked three things at once (kitty graphics, size of a cell, device attributes). Nearly
+The terminal is asked all things at once (true colour, size of a cell, kitty graphics, device attributes). Nearly
 every terminal answers the last one, so the wait ends with its answer and not with the time limit.
 """
 
@@ -26,6 +26,9 @@ _TRUECOLOR_TERMS = ("direct", "kitty", "ghostty", "alacritty", "foot", "wezterm"
 _PLACEHOLDER_TERMINALS = ("kitty", "ghostty")  # show kitty pictures by placeholder characters, as tmux needs
 _KITTY_OK = re.compile(rb"\x1b_Gi=(\d+);OK")
 _DEVICE_ATTRIBUTES = re.compile(rb"\x1b\[\?([0-9;]*)c")
+# The colour (1, 2, 3) is set as background, asked for (DECRQSS of SGR) and unset: 256 colours would answer another one.
+_ASK_TRUECOLOR = "\x1b[48;2;1;2;3m\x1bP$qm\x1b\\\x1b[0m"
+_TRUECOLOR = re.compile(rb"\x1bP1\$r[0-9;:]*48[;:]2[;:]{1,2}1[;:]2[;:]3(?![0-9])")
 _CELL_SIZE = re.compile(rb"\x1b\[6;(\d+);(\d+)t")
 
 
@@ -100,7 +103,9 @@ def probe(environ: Mapping[str, str] | None = None) -> Terminal:
     from . import kitty
 
     kitty.sweep_abandoned()
-    answers = _ask("\x1b[16t" + ("" if terminal.tmux else kitty.query(_ASKED_DIRECT, by_file=False)))
+    asks_colours = terminal.colours == "256" and environ.get("TERM") != "linux"
+    colours = _ASK_TRUECOLOR if asks_colours else ""
+    answers = _ask(colours + "\x1b[16t" + ("" if terminal.tmux else kitty.query(_ASKED_DIRECT, by_file=False)))
     if _ASKED_DIRECT in _accepted(answers):
         # Only now: a terminal that knows no pictures would leave the file lying.
         answers += _ask(kitty.query(_ASKED_BY_FILE, by_file=True))
@@ -132,7 +137,7 @@ def from_answers(terminal: Terminal, answers: bytes, environ: Mapping[str, str],
     elif _ASKED_DIRECT in accepted:
         kitty = "direct"
     return Terminal(
-        colours=terminal.colours,
+        colours="24-bit" if _TRUECOLOR.search(answers) else terminal.colours,
         kitty=kitty,
         kitty_by_file=_ASKED_BY_FILE in accepted or (kitty == "tmux" and "SSH_CONNECTION" not in environ),
         sixel=attributes is not None and b"4" in attributes[1].split(b";")[1:],

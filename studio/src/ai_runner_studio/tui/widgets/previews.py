@@ -9,6 +9,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 
+from ...preview.blocks import Depth
 from ...preview.pace import Pace
 from ...preview.terminal import DrawMode, Terminal
 from .line import SplitLine
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from ...snapshot import Snapshot
 
 _LOOKS_PER_S = 60  # how often to look for something to draw; looking costs a few microseconds
+
+
+_COLOURS: dict[Depth, str] = {"24-bit": "all colours", "few levels": "16 levels per colour", "256": "256 colours"}
 
 
 class PreviewPane(Vertical):
@@ -54,6 +58,13 @@ class Previews(Horizontal):
 
     def on_mount(self) -> None:
         self.set_interval(1 / _LOOKS_PER_S, self.tick, name="preview")
+        if self.mode == "blocks" and self.terminal.colours == "256":
+            self.notify(
+                "Preview: 256 colours, because the terminal does not confirm true colour. If it has it: "
+                "COLORTERM=truecolor ai-runner-studio …",
+                timeout=8,
+                markup=False,
+            )
 
     def tick(self) -> None:
         """Draw what is new, unless it is too early, a dialog lies over it, or the line is still busy."""
@@ -71,8 +82,16 @@ class Previews(Horizontal):
 
     def _drawn(self, began: float) -> None:
         self.pace.drawn(time.monotonic(), time.thread_time() - began)
+        self._use_depth()
+
+    def _use_depth(self) -> None:
+        """Draw in the colours that the pace allows, and say why they are fewer."""
+        before, depth = self.input.picture.depth, self.pace.depth
         for pane in (self.input, self.output):
-            pane.picture.set_mode(self.mode, self.pace.depth)
+            pane.picture.set_mode(self.mode, depth)
+        if depth != before and self.mode == "blocks":
+            text = f"Preview: {_COLOURS[depth]}" + (f", because {self.pace.reason}" if self.pace.reason else "")
+            self.notify(text, timeout=6, markup=False)
 
     def after_display(self) -> None:
         """To be called when Textual has updated the terminal."""
