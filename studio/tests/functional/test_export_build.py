@@ -17,6 +17,7 @@ from ai_runner_studio.export.build import BuiltImage, ImageBuild
 from ai_runner_studio.export.build_progress import BuildProgress
 from ai_runner_studio.export.engine import BuildRequest
 from ai_runner_studio.export.engines import find_builder
+from ai_runner_studio.export.plan import EPOCH_S
 
 from .image_base import PYTHONS, codename, why_not
 from .image_tools import BASE, ImageStore, image_store, mounts_below, processes_with
@@ -186,6 +187,20 @@ class TestAnImage:
         finally:
             exported.store.podman("image", "unmount", str(image))
 
+    def test_has_files_that_the_next_build_makes_alike(self, exported: Exporting) -> None:
+        image = str(exported.verification["image"])
+        mounted = Path(exported.store.podman("image", "mount", image))
+        try:
+            found = [path for path in (mounted / "opt").rglob("*") if not path.is_symlink()]
+            assert {path.stat().st_mtime for path in found} == {EPOCH_S}
+            assert [path for path in found if path.stat().st_mode & 0o022] == []
+            assert {path.name for path in found} & {".lock", "uv_cache.json"} == set()
+            flags = {path.read_bytes()[4] for path in found if path.suffix == ".pyc"}
+            assert flags == {0b11}  # by hash, checked
+        finally:
+            exported.store.podman("image", "unmount", image)
+        assert exported.store.podman("image", "inspect", "--format", "{{.Created.Unix}}", image) == str(EPOCH_S)
+
     def test_leaves_no_container_and_no_process(self, exported: Exporting) -> None:
         assert exported.store.containers == []
         assert processes_with(str(exported.store.folder)) == []
@@ -213,6 +228,8 @@ def test_changed_code_is_in_the_next_image_and_what_does_not_pass_is_named(expor
     installed = [line for line in changed.log.splitlines() if line.startswith("STEP") and "uv pip install" in line]
     assert len(installed) == 4
     assert changed.store.containers == []
+    # Exit code 1: nothing in the place of --output.
+    assert not changed.context.exists()
 
 
 class TestBuilds:

@@ -138,6 +138,7 @@ class TestFolderOfModules:
                     "pkgs",
                     "req",
                     "tools",
+                    "tools/index_settings.py",
                     "tools/uv",
                 ),
                 *(f"pkgs/{own.wheel}" for own in plan.own),

@@ -13,6 +13,7 @@ from .ship_flags import ShipFlags
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from ..export.image_export import Engines, Exported, ExportOptions, ImageExport
@@ -206,7 +207,9 @@ def _export(
         StudioError: it cannot be done, and nothing was written.
     """
 
-    from ..export.context import check_output, write_context
+    from contextlib import nullcontext
+
+    from ..export.context import check_output, written_context
     from ..export.planner import make_plan
     from ..export.private_places import scan_of_machine
     from ..interpreter import check_interpreter, find_interpreter
@@ -223,22 +226,24 @@ def _export(
         if shipping:
             shipping.make(draft.plan)
         context = output or (workshop / "context" if build else None)
+        writing: AbstractContextManager[None] = nullcontext()
         if context:
             scan = scan_of_machine(interpreter, run.project, workshop, settings.allow)
-            write_context(draft, context, scan, _tell)
-        if output:
-            _tell(f"written: {output}")
-        if output and build is None:
-            _tell(f"build it: docker build -t {draft.plan.tag} {output}   (others: README.md there)")
+            writing = written_context(draft, context, scan, _tell)
         if context and draft.private and not settings.offline:
             _tell(
                 f"{len(draft.private)} packages come from a mirror or folder of yours: where PyPI has other files of "
                 "them, the build needs the secret pip_conf (README.md), or the context --offline"
             )
-        if context and build is not None:
-            build(draft.plan, context, interpreter.path)
-    if shipping:
-        shipping.hand_out(_tell)
+        with writing:  # where the rest fails, the folder is again what it was
+            if context and build is not None:
+                build(draft.plan, context, interpreter.path)
+            if shipping:
+                shipping.hand_out(_tell)
+    if output:
+        _tell(f"written: {output}")
+    if output and build is None:
+        _tell(f"build it: docker build -t {draft.plan.tag} {output}   (others: README.md there)")
     return draft.plan
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .engine import BuildRequest, Engine, EngineName, call, installed
+from .engine import BuildRequest, Engine, EngineName, call, installed, located
+from .plan import EPOCH_S
 from .runtime import ContainerRequest, Layer, Runtime
 
 _SYS_RESOURCE = 24  # number of the capability that lets a process raise its limits
@@ -96,7 +97,7 @@ class ContainersStorage(Engine):
     def oci_runtime(self) -> str | None:
         """Path of what can run containers here: crun or runc; None if nothing can."""
         wanted = ["crun", "runc"] if self._kernel.unified_cgroups else ["runc"]
-        return next((path for path in map(installed, wanted) if path), None)
+        return next((path for path in map(located, wanted) if path), None)
 
     def build_command(self, request: BuildRequest, _id_file: Path) -> list[str]:
         # HEALTHCHECK is not in the OCI format. --layers: podman does it anyway, buildah only when told.
@@ -105,6 +106,7 @@ class ContainersStorage(Engine):
         command += ["--no-cache"] if request.no_cache else []
         command += ["--platform", request.platform] if request.platform else []
         command += ["--pull-never"] if request.local_base else []
+        command += ["--timestamp", str(EPOCH_S)]  # of the image and of each file in its layers
         for argument in request.build_args:
             command += ["--build-arg", argument]
         return [*command, *request.engine_args, str(request.context)]

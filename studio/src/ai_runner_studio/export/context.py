@@ -5,20 +5,21 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from ..errors import ExportError, UsageError
 from ..interruption import scratch_folder, uninterrupted
-from .dockerfile import dockerfile
+from .dockerfile import INDEX_SETTINGS, dockerfile
 from .leaks import LeakScan
-from .plan import ImagePlan
+from .plan import EPOCH_S, ImagePlan
 from .planner import Draft, Tell
 from .readme import readme
 
 PLAN_FILE = "image.json"
-_EPOCH_S = 315_532_800  # 1980-01-01, of every file: when it was written says nothing of what it is
 LEAKS_SHOWN = 10
 
 
@@ -29,8 +30,16 @@ def write_context(draft: Draft, folder: Path, scan: LeakScan, tell: Tell) -> Non
         UsageError: the folder holds something else.
         ExportError: something of the developer's would go out with it, or it cannot be written. Nothing is left behind.
     """
+    with written_context(draft, folder, scan, tell):
+        pass
+
+
+@contextmanager
+def written_context(draft: Draft, folder: Path, scan: LeakScan, tell: Tell) -> Iterator[None]:
+    """Write the context, as `write_context`; if the block raises, the folder is again what it was before."""
     folder = Path(os.path.abspath(folder))
     check_output(folder)
+    writing = True
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with scratch_folder(f".{folder.name}.", folder.parent) as place:
@@ -39,9 +48,12 @@ def write_context(draft: Draft, folder: Path, scan: LeakScan, tell: Tell) -> Non
             tell("looking for what must not go out")
             _refuse_leaks(scan, made)
             _settle(made)
-            with uninterrupted():
-                _swap(made, folder, place / "before")
+            with _in_place(made, folder, place / "before"):
+                writing = False
+                yield
     except OSError as error:
+        if not writing:  # the block's own
+            raise
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise ExportError(
             f"{folder} cannot be written: {error.strerror or error}", "make room and try again" if full else ""
@@ -83,6 +95,8 @@ def _fill(draft: Draft, folder: Path, tell: Tell) -> None:
     for wheel in draft.wheels:
         shutil.copyfile(wheel, folder / "pkgs" / wheel.name)
     shutil.copyfile(draft.installer, folder / "tools" / "uv")
+    if not plan.offline:
+        shutil.copyfile(Path(__file__).with_name("index_settings.py"), folder / "tools" / INDEX_SETTINGS)
     if plan.offline:
         tell("downloading the wheels")
         _download(draft, folder / "wheels")
@@ -115,16 +129,24 @@ def _settle(folder: Path) -> None:
     """Modes and times that depend on nothing."""
     for path in [*folder.rglob("*"), folder]:
         path.chmod(0o755 if path.is_dir() or path.parent.name == "tools" else 0o644)
-        os.utime(path, (_EPOCH_S, _EPOCH_S))
+        os.utime(path, (EPOCH_S, EPOCH_S))
 
 
-def _swap(made: Path, folder: Path, before: Path) -> None:
-    """Put the context where it belongs; what was there comes back if that fails."""
-    if folder.is_dir():
-        folder.replace(before)
+@contextmanager
+def _in_place(made: Path, folder: Path, before: Path) -> Iterator[None]:
+    """Move the context to its folder; if that or the block fails, what was there comes back."""
+    placed = False
     try:
-        made.replace(folder)
-    except OSError:
-        if before.is_dir():
-            before.replace(folder)
+        with uninterrupted():
+            if folder.is_dir():
+                folder.replace(before)
+            made.replace(folder)
+            placed = True
+        yield
+    except BaseException:
+        with uninterrupted():
+            if placed:
+                folder.replace(made)
+            if before.is_dir():
+                before.replace(folder)
         raise

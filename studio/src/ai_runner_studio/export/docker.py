@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..errors import EngineError
 from .engine import BuildRequest, EngineName, call, installed
+from .plan import EPOCH_S
 from .runtime import Layer, Runtime
 
 # From this version on the client builds with BuildKit by its buildx plugin only.
@@ -60,7 +61,8 @@ class Docker(Runtime):
         command += ["--no-cache"] if request.no_cache else []
         command += ["--platform", request.platform] if request.platform else []
         command += [] if request.network else ["--network", "none"]
-        for argument in request.build_args:
+        # BuildKit's own name for the time of image and history; files keep those that the steps gave them.
+        for argument in (f"SOURCE_DATE_EPOCH={EPOCH_S}", *request.build_args):
             command += ["--build-arg", argument]
         return [*command, *request.engine_args, str(request.context)]
 

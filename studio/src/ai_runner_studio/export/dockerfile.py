@@ -15,14 +15,21 @@ from __future__ import annotations
 
 import json
 
-from .plan import ImagePlan, Layer
+from .plan import EPOCH_S, ImagePlan, Layer
 
 _EARLY = ("LANG", "PYTHONUNBUFFERED")  # what the steps of the build need too
 # `python3` of the virtual environment; PORT may be another one when the container is started.
 _PROBE = "import os,urllib.request as u;u.urlopen('http://127.0.0.1:%s/health/live'%os.environ.get('PORT','{port}'),timeout=3)"
+INDEX_SETTINGS = "index_settings.py"  # in the context's tools/
+# .pyc files by hash, since builders may change times of files; checked, since the project's steps may change a file.
+_SAME_BYTES = f"SOURCE_DATE_EPOCH={EPOCH_S} PYTHONHASHSEED=0 PYC_INVALIDATION_MODE=CHECKED_HASH"
 _UV = (
-    "UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_NO_CACHE=1 UV_NO_CONFIG=1 UV_PYTHON_DOWNLOADS=never UV_HTTP_TIMEOUT=300"
+    "UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_NO_CACHE=1 UV_NO_CONFIG=1 UV_PYTHON_DOWNLOADS=never "
+    f"UV_HTTP_TIMEOUT=300 {_SAME_BYTES}"
 )
+# uv notes the time of a wheel's file, which only its own next run here would read.
+_NO_TIMES = r"find /opt/venv -name uv_cache.json -execdir sed -i /uv_cache.json/d RECORD \; -delete"
+_UNLOCK = "rm -f /opt/venv/.lock"  # uv makes it writable for everyone
 _TOOLS = "--mount=type=bind,source=tools,target=/ctx/tools"
 _OWN = "--mount=type=bind,source=pkgs,target=/ctx/pkgs"
 _WHEELS = "--mount=type=bind,source=wheels,target=/ctx/wheels"
@@ -32,10 +39,8 @@ _CONFIGURE = (
     "export UV_INDEX_STRATEGY=unsafe-best-match",
     "if [ -s /run/secrets/ca_bundle ]; then export SSL_CERT_FILE=/run/secrets/ca_bundle; fi",
     "if [ -s /run/secrets/pip_conf ]; then",
-    "  index=$(sed -n '/^ *index-url *[=:] */{s///p;q}' /run/secrets/pip_conf)",
-    "  more=$(sed -n '/^ *extra-index-url *[=:] */{s///p;q}' /run/secrets/pip_conf)",
-    '  if [ -n "$index" ]; then export UV_DEFAULT_INDEX="$index"; fi',
-    '  if [ -n "$more" ]; then export UV_INDEX="$more"; fi',
+    f"  indexes=$(/opt/venv/bin/python /ctx/tools/{INDEX_SETTINGS} /run/secrets/pip_conf)",
+    '  eval "$indexes"',
     "fi",
 )
 
@@ -70,7 +75,8 @@ def _system(plan: ImagePlan) -> list[str]:
             [],
             "apt-get update",
             f"apt-get install -y --no-install-recommends {' '.join(plan.system_packages)}",
-            "rm -rf /var/lib/apt/lists/*",
+            "rm -rf /var/lib/apt/lists/* /var/log/apt /var/log/dpkg.log /var/log/alternatives.log"
+            " /var/cache/ldconfig/aux-cache",
         )
     ]
 
@@ -79,6 +85,7 @@ def _user(plan: ImagePlan) -> str:
     uid, gid = plan.user.uid, plan.user.gid
     return _run(
         [],
+        f"export SOURCE_DATE_EPOCH={EPOCH_S}",  # shadow has the day on which a user was made
         f"groupadd --gid {gid} runner",
         f"useradd --no-log-init --uid {uid} --gid {gid} --create-home --home-dir /home/runner --shell /usr/sbin/nologin"
         " runner",
@@ -89,7 +96,7 @@ def _user(plan: ImagePlan) -> str:
 
 def _environment_of_python(plan: ImagePlan) -> str:
     system = " --system-site-packages" if plan.torch.from_base else ""
-    return _run([_TOOLS], f"export {_UV}", f"/ctx/tools/uv venv -q --python {plan.python}{system} /opt/venv")
+    return _run([_TOOLS], f"export {_UV}", f"/ctx/tools/uv venv -q --python {plan.python}{system} /opt/venv", _UNLOCK)
 
 
 def _install(plan: ImagePlan, layer: Layer, last: bool) -> list[str]:
@@ -112,7 +119,7 @@ def _install(plan: ImagePlan, layer: Layer, last: bool) -> list[str]:
     install = f"/ctx/tools/uv pip install -q {' '.join(flags)} -r {place}"
     # With a torch from the base image the check would miss it: it sees the virtual environment alone.
     check = ("/ctx/tools/uv pip check -q",) if last and not plan.torch.from_base else ()
-    return [f"COPY {layer.file} {place}", _run(mounts, f"export {_UV}", *before, install, *check)]
+    return [f"COPY {layer.file} {place}", _run(mounts, f"export {_UV}", *before, install, *check, _NO_TIMES, _UNLOCK)]
 
 
 def _run(mounts: list[str], *commands: str) -> str:

@@ -156,13 +156,18 @@ def last_line(text: str) -> str:
     return lines[-1] if lines else ""
 
 
+def located(program: str) -> str | None:
+    """Path of a program, also where only root's PATH has it; None if it is not installed."""
+    return shutil.which(program) or shutil.which(program, path="/usr/local/sbin:/usr/sbin:/sbin")
+
+
 def installed(program: str) -> str:
-    """Path of a program, also where only root's PATH has it.
+    """Path of a program that has to be installed.
 
     Raises:
-        EngineError: it is not there.
+        EngineError: it is not.
     """
-    path = shutil.which(program) or shutil.which(program, path="/usr/local/sbin:/usr/sbin:/sbin")
+    path = located(program)
     if path is None:
         raise EngineError(f"{program} is not installed")
     return path

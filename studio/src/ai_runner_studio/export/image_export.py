@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import EngineError, UsageError, VerificationFailed
 from .build import BuiltImage, ImageBuild, check_tag
 from .build_progress import BuildProgress
+from .build_secrets import build_secrets
 from .engine import BuildRequest, Engine
 from .engines import find_builder, find_runtime
 from .target import is_for_this_machine
@@ -26,9 +29,6 @@ if TYPE_CHECKING:
 PATTERN = "pattern:512x512@24"
 SECONDS = 12.0  # of the stream; the runner tells each 10 s which params are in force
 BUILD_LOG, VERIFICATION, BILL, LICENCES = "build.log", "verification.json", "sbom.cdx.json", "licences.txt"
-
-_PIP_FILES = ("~/.config/pip/pip.conf", "~/.pip/pip.conf", "/etc/pip.conf")
-_CERTIFICATES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,8 +168,13 @@ class ImageExport:
             ExportError: the pipeline does not run on this machine. VerificationFailed: it was built, and fails.
         """
         trial, here = await self._try_here() if self._engines.runtime is not None else (None, None)
-        build = self._build()
-        built = await build.run()
+        with contextlib.ExitStack() as stack:
+            given: tuple[str, ...] = ()
+            if not self._plan.offline:
+                opened = build_secrets(self._python, self._project, os.environ)
+                given = await asyncio.to_thread(stack.enter_context, opened)
+            build = self._build(given)
+            built = await build.run()
         verification = await self._verify(built, trial, here) if trial and here else None
         if verification is not None and not verification.ok:
             raise self._failure(verification)
@@ -178,14 +183,14 @@ class ImageExport:
             await build.push()
         return Exported(built, self.report, verification, self._engines.why_not)
 
-    def _build(self) -> ImageBuild:
+    def _build(self, secrets: tuple[str, ...]) -> ImageBuild:
         plan, options = self._plan, self._options
         request = BuildRequest(
             context=self._context,
             platform=None if is_for_this_machine(plan.platform) else plan.platform,
             no_cache=options.no_cache,
             build_args=options.build_args,
-            engine_args=(*(() if plan.offline else secrets(os.environ)), *options.builder_args),
+            engine_args=(*secrets, *options.builder_args),
             local_base=self._base.startswith("localhost/"),
             network=not plan.offline or bool(plan.system_packages or plan.dockerfile_lines),
         )
@@ -254,29 +259,12 @@ class ImageExport:
         )
 
 
-def secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Flags that let the steps of a build read the user's package index and certificates, and keep neither."""
-    found = []
-    places = (environ.get("PIP_CONFIG_FILE", ""), *_PIP_FILES)
-    config = next((path for path in map(_expanded, places) if path is not None and path.is_file()), None)
-    if config is not None:
-        found.append(f"--secret=id=pip_conf,src={config}")
-    bundle = next((path for path in (_expanded(environ.get(name, "")) for name in _CERTIFICATES) if path), None)
-    if bundle is not None and bundle.is_file():
-        found.append(f"--secret=id=ca_bundle,src={bundle}")
-    return tuple(found)
-
-
 def default_report(plan: ImagePlan) -> Path:
     """Where log, report and lists of an image go when nobody names a folder."""
     from platformdirs import user_state_path
 
     name = f"{plan.name}-{plan.tag.rpartition(':')[2]}"
     return user_state_path("ai-runner-studio", appauthor=False) / "images" / name
-
-
-def _expanded(text: str) -> Path | None:
-    return Path(text).expanduser() if text else None
 
 
 def _write(path: Path, text: str) -> None:

@@ -17,6 +17,7 @@ SCHEMA_VERSION: Literal[1] = 1
 MODELS_DIR = "/models"
 PORT = 8000
 USER_ID = 10001
+EPOCH_S = 315_532_800  # 1980-01-01, the time of every file: when it was written says nothing of what it is
 
 Platform = Literal["linux/amd64", "linux/arm64"]
 LayerName = Literal["torch", "dependencies", "runner", "application"]

@@ -2,31 +2,57 @@
 
 from __future__ import annotations
 
+import shutil
+import signal
 from pathlib import Path
 
 import pytest
 
-from ai_runner_studio.errors import ExportError, UsageError
-from ai_runner_studio.export.context import LEAKS_SHOWN, _refuse_leaks, _swap, check_output
+from ai_runner_studio.errors import BuildError, ExportError, UsageError
+from ai_runner_studio.export.context import LEAKS_SHOWN, _in_place, _refuse_leaks, check_output
 from ai_runner_studio.export.leaks import leak_scan
+from ai_runner_studio.interruption import Interrupted, interruptible
 
 
-class TestSwap:
-    def test_the_new_context_takes_the_place_of_the_old_one(self, tmp_path: Path) -> None:
+class TestInPlace:
+    @pytest.fixture(autouse=True)
+    def _folders(self, tmp_path: Path) -> None:
         for name in ("made", "image"):
             (tmp_path / name).mkdir()
             (tmp_path / name / f"{name}.txt").touch()
-        _swap(tmp_path / "made", tmp_path / "image", tmp_path / "before")
-        assert [path.name for path in (tmp_path / "image").iterdir()] == ["made.txt"]
-        assert [path.name for path in (tmp_path / "before").iterdir()] == ["image.txt"]
+
+    @staticmethod
+    def places(folder: Path) -> tuple[Path, Path, Path]:
+        return folder / "made", folder / "image", folder / "before"
+
+    @staticmethod
+    def held(folder: Path) -> list[str]:
+        return [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*.txt"))]
+
+    def test_the_new_context_takes_the_place_of_the_old_one(self, tmp_path: Path) -> None:
+        with _in_place(*self.places(tmp_path)):
+            assert self.held(tmp_path) == ["before/image.txt", "image/made.txt"]
+        assert self.held(tmp_path) == ["before/image.txt", "image/made.txt"]
 
     def test_the_old_context_stays_if_the_new_one_cannot_take_its_place(self, tmp_path: Path) -> None:
-        (tmp_path / "image").mkdir()
-        (tmp_path / "image/image.txt").touch()
-        with pytest.raises(FileNotFoundError):
-            _swap(tmp_path / "made", tmp_path / "image", tmp_path / "before")
-        assert [path.name for path in (tmp_path / "image").iterdir()] == ["image.txt"]
-        assert [path.name for path in tmp_path.iterdir()] == ["image"]
+        shutil.rmtree(tmp_path / "made")
+        with pytest.raises(FileNotFoundError), _in_place(*self.places(tmp_path)):
+            raise AssertionError("it is not in place")
+        assert self.held(tmp_path) == ["image/image.txt"]
+
+    @pytest.mark.parametrize("ending", [Interrupted(signal.SIGINT), BuildError("it failed"), OSError("of the builder")])
+    def test_the_old_context_comes_back_if_what_follows_does_not_succeed(
+        self, tmp_path: Path, ending: Exception
+    ) -> None:
+        with pytest.raises(type(ending)), _in_place(*self.places(tmp_path)):
+            raise ending
+        assert self.held(tmp_path) == ["image/image.txt", "made/made.txt"]
+
+    def test_without_an_old_one_nothing_is_left(self, tmp_path: Path) -> None:
+        shutil.rmtree(tmp_path / "image")
+        with pytest.raises(Interrupted), _in_place(*self.places(tmp_path)), interruptible():
+            signal.raise_signal(signal.SIGINT)
+        assert not (tmp_path / "image").exists()
 
 
 class TestOutput:

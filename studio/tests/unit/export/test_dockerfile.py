@@ -97,6 +97,33 @@ class TestEveryVariant:
                 assert (done.returncode, done.stderr) == (0, ""), script
 
 
+class TestTheSameLayersEachTime:
+    def test_every_step_that_installs_sets_what_makes_its_files_the_same(self) -> None:
+        steps = [text for name, text in parsed(plan()) if name == "RUN" and "uv " in text]
+        assert len(steps) == 5
+        for wanted in ("SOURCE_DATE_EPOCH=315532800", "PYTHONHASHSEED=0", "PYC_INVALIDATION_MODE=CHECKED_HASH"):
+            assert all(re.search(rf"export [^;]*{wanted}[ ;]", text) for text in steps)
+        assert all(text.endswith("rm -f /opt/venv/.lock") for text in steps)
+
+    def test_the_day_on_which_the_user_was_made_is_not_in_it(self) -> None:
+        (text,) = [text for name, text in parsed(plan()) if name == "RUN" and "useradd" in text]
+        assert text.index("export SOURCE_DATE_EPOCH=315532800;") < text.index("groupadd")
+
+    def test_the_time_of_a_wheel_that_uv_notes_is_removed_from_the_record_too(self, tmp_path: Path) -> None:
+        inside = tmp_path / "a b-1.dist-info"
+        inside.mkdir()
+        (inside / "uv_cache.json").write_text('{"timestamp":1}')
+        (inside / "RECORD").write_text("a.py,sha256=a,1\na-1.dist-info/uv_cache.json,sha256=b,2\n")
+        (found,) = {
+            line.removesuffix(" \\").removesuffix(";").strip()
+            for line in dockerfile(plan()).splitlines()
+            if "uv_cache" in line
+        }
+        subprocess.run(["sh", "-ec", found.replace("/opt/venv", f"'{tmp_path}'")], check=True)
+        assert [path.name for path in inside.iterdir()] == ["RECORD"]
+        assert (inside / "RECORD").read_text() == "a.py,sha256=a,1\n"
+
+
 class TestWhatItSays:
     def test_layers_come_in_the_order_in_which_they_change(self) -> None:
         files = [text.split()[0] for name, text in parsed(plan()) if name == "COPY"]

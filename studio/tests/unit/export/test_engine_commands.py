@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ai_runner_studio.errors import UsageError
+from ai_runner_studio.errors import EngineError, UsageError
 from ai_runner_studio.export import containers_storage
 from ai_runner_studio.export.build import check_tag
 from ai_runner_studio.export.containers_storage import Buildah, Kernel, Podman, Store
 from ai_runner_studio.export.docker import Docker
-from ai_runner_studio.export.engine import BuildRequest
-from ai_runner_studio.export.image_export import ExportOptions, secrets
+from ai_runner_studio.export.engine import BuildRequest, installed, located
+from ai_runner_studio.export.image_export import ExportOptions
 from ai_runner_studio.export.runtime import ContainerRequest
 
 ORDINARY = Kernel(raises_limits=True, unified_cgroups=True, systemd=True)
@@ -27,7 +28,7 @@ CONTAINER = ContainerRequest(
 @pytest.fixture(autouse=True)
 def _runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both are there, wherever the tests run."""
-    monkeypatch.setattr(containers_storage, "installed", lambda name: f"/usr/sbin/{name}")
+    monkeypatch.setattr(containers_storage, "located", lambda name: f"/usr/sbin/{name}")
 
 
 def buildah(kernel: Kernel, driver: str = "overlay") -> Buildah:
@@ -47,6 +48,8 @@ class TestBuilding:
                 "--network",
                 "none",
                 "--pull-never",
+                "--timestamp",
+                "315532800",
                 "--build-arg",
                 "A=1",
                 "/ctx",
@@ -67,7 +70,7 @@ class TestBuilding:
         command = " ".join(docker.build_command(asked, Path("id")))
         assert command == (
             f"docker {verb} --progress plain --iidfile id --no-cache --platform linux/arm64 --network none "
-            "--build-arg A=1 /ctx"
+            "--build-arg SOURCE_DATE_EPOCH=315532800 --build-arg A=1 /ctx"
         )
         assert docker.environment == {"DOCKER_BUILDKIT": "1"}
 
@@ -79,6 +82,35 @@ class TestBuilding:
     def test_vfs_is_warned_of(self) -> None:
         assert buildah(ORDINARY).warnings == []
         assert "--image-store" in buildah(ORDINARY, "vfs").warnings[0]
+
+
+class TestWhatRunsContainers:
+    @pytest.mark.parametrize(
+        ("kernel", "there", "runs"),
+        [
+            (ORDINARY, ("crun", "runc"), "crun"),
+            (ORDINARY, ("runc",), "runc"),
+            (CONFINED, ("crun", "runc"), "runc"),
+            (CONFINED, ("crun",), None),
+            (ORDINARY, (), None),
+        ],
+    )
+    def test_is_the_first_that_is_installed_and_fits_the_kernel(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kernel: Kernel, there: tuple[str, ...], runs: str | None
+    ) -> None:
+        for name in there:
+            (tmp_path / name).touch(mode=0o755)
+        monkeypatch.setattr(containers_storage, "located", lambda name: shutil.which(name, path=str(tmp_path)))
+        podman = Podman("podman", Store(), kernel, "overlay")
+        assert podman.oci_runtime == (str(tmp_path / runs) if runs else None)
+        assert ("--runtime" in podman.program) is bool(runs)
+        assert bool(podman.why_it_cannot_run) is not bool(runs)
+        assert ("chroot" in podman.build_command(REQUEST, Path("id"))) is (runs is None or kernel is CONFINED)
+
+    def test_a_program_that_is_missing_is_none_and_one_that_is_needed_an_error(self) -> None:
+        assert located("no-such-program") is None
+        with pytest.raises(EngineError, match="no-such-program is not installed"):
+            installed("no-such-program")
 
 
 class TestRunning:
@@ -117,10 +149,3 @@ class TestWhatIsAskedFor:
     def test_a_build_argument_needs_a_value(self) -> None:
         with pytest.raises(UsageError, match="--build-arg 'A' gives no value"):
             ExportOptions(build_args=("A",)).checked()
-
-    def test_index_and_certificates_are_given_as_secrets(self, tmp_path: Path) -> None:
-        config, bundle = tmp_path / "pip.conf", tmp_path / "ca.pem"
-        config.write_text("[global]\n")
-        bundle.write_text("-")
-        found = secrets({"PIP_CONFIG_FILE": str(config), "SSL_CERT_FILE": str(bundle)})
-        assert found == (f"--secret=id=pip_conf,src={config}", f"--secret=id=ca_bundle,src={bundle}")
