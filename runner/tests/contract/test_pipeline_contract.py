@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -9,6 +10,8 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+
+from runner import testing
 
 PARAMS = """
 from pydantic import Field
@@ -224,3 +227,17 @@ def test_failures_show_what_was_compared(outcomes: dict[str, dict[str, str]]) ->
     said = outcomes["TestWrongAnonymous"][WRONG["Anonymous"]]
     assert "'mine'" in said
     assert "'the first request'" in said
+
+
+@pytest.mark.parametrize("name", ["pipeline_contract", "entrypoint_contract"])
+def test_fixtures_of_a_class_are_its_methods(name: str) -> None:
+    """From pytest 9.1 on, each such fixture of an instance warns in every class of the user's."""
+    module = ast.parse((Path(testing.__file__).parent / f"{name}.py").read_text())
+    fixtures = {
+        node.name: [ast.unparse(each) for each in node.decorator_list]
+        for node in ast.walk(module)
+        if isinstance(node, ast.FunctionDef)
+        and any("scope='class'" in ast.unparse(each) for each in node.decorator_list)
+    }
+    assert fixtures
+    assert [name for name, decorators in fixtures.items() if decorators[-1] != "classmethod"] == []

@@ -65,15 +65,16 @@ class EntrypointContract:
         leave_out(cls, EntrypointContract, _OPTIONAL)
 
     @pytest.fixture(scope="class")
-    def serve(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+    @classmethod
+    def serve(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
         """Gives the server that runs, or starts one, and waits until its pipeline is ready."""
         started: list[ServedProcess] = []
 
         def ready() -> ServedProcess:
             if not started or started[-1].process.poll() is not None:
-                started.append(ServedProcess(self.folder(tmp_path_factory), self.command, self.environment))
+                started.append(ServedProcess(cls().folder(tmp_path_factory), cls.command, cls.environment))
                 assert started[-1].url, started[-1].said
-            started[-1].until("IDLE", self.patience_s)
+            started[-1].until("IDLE", cls.patience_s)
             return started[-1]
 
         yield ready

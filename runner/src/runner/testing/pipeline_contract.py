@@ -96,7 +96,8 @@ class PipelineContract:
     # ---- what the tests share ----------------------------------------------------------------
 
     @pytest.fixture(autouse=True, scope="class")
-    def _one_thread_for_torch(self) -> Iterator[None]:
+    @classmethod
+    def _one_thread_for_torch(cls) -> Iterator[None]:
         """Several are slower than one for small pictures, and much slower on a machine that is busy."""
         import torch
 
@@ -106,14 +107,16 @@ class PipelineContract:
         torch.set_num_threads(before)
 
     @pytest.fixture(scope="class")
-    def source(self) -> NumberedFrames:
+    @classmethod
+    def source(cls) -> NumberedFrames:
         """What is fed."""
-        return NumberedFrames(*self.size)
+        return NumberedFrames(*cls.size)
 
     @pytest.fixture(scope="class")
-    def given(self, source: NumberedFrames) -> list[Given]:
+    @classmethod
+    def given(cls, source: NumberedFrames) -> list[Given]:
         """The outputs of two streams, one after the other, in one life of the pipeline."""
-        return asyncio.run(self.two_streams(source))
+        return asyncio.run(cls().two_streams(source))
 
     async def two_streams(self, source: NumberedFrames, refuse: Sequence[dict[str, Any]] = ()) -> list[Given]:
         """Feed both streams; between them params that must be refused."""
