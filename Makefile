@@ -10,7 +10,8 @@ PACKAGES = runner studio samples pipelines/noop pipelines/noop-entrypoint
 DEVELOP = $(VENV)/.develop
 PIPELINES = $(filter-out $(PACKAGES),$(patsubst %/pyproject.toml,%,$(wildcard pipelines/*/pyproject.toml)))
 ALL = $(PACKAGES) $(PIPELINES)
-PIP = $(BIN)/python -m pip install -q
+# Not quiet: it downloads up to gigabytes, and shows how far it has come.
+PIP = $(BIN)/python -m pip install --disable-pip-version-check
 # An environment for each package's build would take most of the time: the build backend is installed once.
 EDITABLE = $(PIP) $(TESTED) --no-build-isolation
 BUILD_BACKEND = hatchling editables
@@ -44,6 +45,7 @@ develop: $(DEVELOP)
 
 $(INSTALLED): constraints.txt $(PACKAGES:%=%/pyproject.toml)
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "Python 3.10 or newer is needed, $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=python3.12")'
+	@echo "Installing into $(VENV), once: torch and the other libraries are large, so this takes minutes."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(if $(TORCH),$(BIN)/python -m pip install $(TORCH))
 	$(PIP) $(BUILD_BACKEND)
