@@ -61,6 +61,7 @@ def base_archive(place: Path) -> Path:
                 "--include=ca-certificates,python3-minimal,python3-venv",
                 '--aptopt=APT::Install-Recommends "false"',
                 *options,
+                "--dpkgopt=path-include=/usr/share/doc/*/copyright",  # as Debian's slim images
                 f"--customize-hook={_CLEAN}",
                 codename(),
                 str(made),

@@ -163,6 +163,7 @@ class TestAnImage:
         parts = {part["name"]: part for part in bill["components"]}
         assert {"torch", "ai-runner-base", "numpy", "libc6"} <= set(parts)
         assert parts["pydantic"]["purl"].startswith("pkg:pypi/pydantic@")
+        assert len(parts["torch"]["hashes"][0]["content"]) == 64
         references = {part["bom-ref"] for part in bill["components"]} | {bill["metadata"]["component"]["bom-ref"]}
         assert {each["ref"] for each in bill["dependencies"]} <= references
         assert "  torch 2" in (exported.report / "licences.txt").read_text()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,14 @@ class Component:
 
     Attributes:
         kind: ``python`` or ``deb``.
-        licence: as its own metadata say it, a SPDX expression where `is_expression`; empty where they do not.
+        licences: as its own metadata name them, one SPDX expression where `is_expression`; empty where they do not.
         requires: names of distributions that it needs.
     """
 
     kind: str
     name: str
     version: str
-    licence: str = ""
+    licences: tuple[str, ...] = ()
     is_expression: bool = False
     requires: tuple[str, ...] = ()
     home: str = ""
@@ -40,15 +41,21 @@ class Component:
             return f"pkg:deb/debian/{quote(self.name, safe='.-_~')}@{version}?arch={self.architecture}"
         return f"pkg:pypi/{normalized(self.name)}@{version}"
 
-    def cyclonedx(self) -> dict[str, Any]:
-        """As an entry of ``components``."""
+    def cyclonedx(self, pins: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+        """As an entry of ``components``. `pins`: a distribution's name -> ``sha256:<hex>`` of files it may be from."""
         entry: dict[str, Any] = {"type": "library", "bom-ref": self.purl, "name": self.name, "version": self.version}
-        if self.licence:
-            named = {"expression": self.licence} if self.is_expression else {"license": {"name": self.licence}}
-            entry["licenses"] = [named]
+        pinned = pins.get(normalized(self.name), ()) if self.kind == "python" else ()
+        if len(pinned) == 1:
+            entry["hashes"] = [_hash(pinned[0])]
+        if self.is_expression:
+            entry["licenses"] = [{"expression": self.licences[0]}]
+        elif self.licences:
+            entry["licenses"] = [{"license": {"name": name}} for name in self.licences]
         entry["purl"] = self.purl
         if self.home.startswith(("http://", "https://")):
             entry["externalReferences"] = [{"type": "website", "url": self.home}]
+        if len(pinned) > 1:  # one of them: the lock has several files of this version
+            entry["properties"] = [{"name": "ai-runner:pinned-file", "value": one} for one in sorted(pinned)]
         return entry
 
 
@@ -72,8 +79,12 @@ class Materials:
         ordered = sorted(parts.items(), key=lambda item: (item[0][0] != "python", item[0][1]))
         return cls(told["python"], told["system"], tuple(part for _, part in ordered))
 
-    def cyclonedx(self, name: str, version: str, image: str) -> str:
-        """CycloneDX 1.6 (ECMA-424) as JSON. The same image gives the same text: no time, a serial of its own id."""
+    def cyclonedx(self, name: str, version: str, image: str, pins: Mapping[str, Sequence[str]]) -> str:
+        """CycloneDX 1.6 (ECMA-424) as JSON. The same image gives the same text: no time, a serial of its own id.
+
+        Args:
+            pins: a distribution's name -> ``sha256:<hex>`` of each file that the build accepted for it.
+        """
         subject = f"pkg:oci/{quote(name, safe='.-_~')}@{quote(image, safe='.-_~')}"
         refs = {normalized(part.name): part.purl for part in self.components if part.kind == "python"}
         document = {
@@ -89,9 +100,10 @@ class Materials:
                     "name": name,
                     "version": version,
                     "purl": subject,
+                    "hashes": [_hash(image)],
                 }
             },
-            "components": [part.cyclonedx() for part in self.components],
+            "components": [part.cyclonedx(pins) for part in self.components],
             "dependencies": [
                 {"ref": subject, "dependsOn": sorted(part.purl for part in self.components)},
                 *(self._needs(part, refs) for part in self.components if part.kind == "python"),
@@ -107,27 +119,38 @@ class Materials:
     def licences(self) -> str:
         """A list for people: licence, then who is under it; those whose metadata say nothing come last."""
         python = [part for part in self.components if part.kind == "python"]
-        by_licence: dict[str, list[str]] = {}
-        for part in python:
-            by_licence.setdefault(part.licence or "not told by the package", []).append(f"{part.name} {part.version}")
-        lines = [f"Python {self.python} on {self.system}, {len(python)} distributions", ""]
-        for licence in sorted(by_licence, key=lambda each: (each == "not told by the package", each.lower())):
-            lines += [licence, *(f"  {name}" for name in by_licence[licence]), ""]
-        system = sum(part.kind == "deb" for part in self.components)
-        if system:
-            lines.append(f"and {system} Debian packages; theirs are in /usr/share/doc/*/copyright of their packages")
+        debian = [part for part in self.components if part.kind == "deb"]
+        lines = [f"Python {self.python} on {self.system}, {len(python)} distributions", "", *_by_licence(python)]
+        if debian:
+            lines += [f"{len(debian)} Debian packages, by their copyright files", "", *_by_licence(debian)]
         return "\n".join(lines).rstrip() + "\n"
+
+
+def _by_licence(parts: list[Component]) -> list[str]:
+    unknown = "not named by the package"
+    by_licence: dict[str, list[str]] = {}
+    for part in parts:
+        by_licence.setdefault(", ".join(part.licences) or unknown, []).append(f"{part.name} {part.version}")
+    lines = []
+    for licence in sorted(by_licence, key=lambda each: (each == unknown, each.lower())):
+        lines += [licence, *(f"  {name}" for name in by_licence[licence]), ""]
+    return lines
+
+
+def _hash(pin: str) -> dict[str, str]:
+    return {"alg": "SHA-256", "content": pin.removeprefix("sha256:")}
 
 
 def _component(told: dict[str, Any]) -> Component:
     if told["kind"] == "deb":
-        return Component("deb", told["name"], told["version"], architecture=told["architecture"])
+        licences = tuple(told["licences"])
+        return Component("deb", told["name"], told["version"], licences, architecture=told["architecture"])
     licence = told["expression"] or told["licence"] or " OR ".join(told["classifiers"])
     return Component(
         "python",
         told["name"],
         told["version"],
-        licence.strip(),
+        (licence.strip(),) if licence.strip() else (),
         bool(told["expression"]),
         tuple(told["requires"]),
         told["home"],

@@ -243,7 +243,7 @@ class ImageExport:
         verified = await Verify(runtime, subject, trial, here, lambda doing: self._show(doing, None)).run()
         texts = {
             VERIFICATION: verified.verification.to_json(),
-            BILL: verified.materials.cyclonedx(plan.name, plan.version, built.id),
+            BILL: verified.materials.cyclonedx(plan.name, plan.version, built.id, plan.pins),
             LICENCES: verified.materials.licences(),
         }
         for name, text in texts.items():

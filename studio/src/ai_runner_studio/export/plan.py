@@ -177,6 +177,11 @@ class ImagePlan(_Part):
         return f"{self.name}:{re.sub(r'[^A-Za-z0-9_.-]', '-', self.version)[:128]}"
 
     @property
+    def pins(self) -> dict[str, tuple[str, ...]]:
+        """Distribution -> ``sha256:<hex>`` of each file that may be installed for it."""
+        return {one.name: one.hashes for layer in self.layers for one in layer.requirements}
+
+    @property
     def digest(self) -> str:
         """SHA-256 of `to_json`, hex: two plans with the same digest are the same plan."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()

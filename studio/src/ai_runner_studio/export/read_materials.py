@@ -34,7 +34,7 @@ def distributions() -> Iterator[dict[str, Any]]:
         }
 
 
-def system_packages(status: str = "/var/lib/dpkg/status") -> Iterator[dict[str, Any]]:
+def system_packages(status: str = "/var/lib/dpkg/status", docs: str = "/usr/share/doc") -> Iterator[dict[str, Any]]:
     """Each Debian package that is installed."""
     if not os.path.exists(status):
         return
@@ -48,7 +48,23 @@ def system_packages(status: str = "/var/lib/dpkg/status") -> Iterator[dict[str, 
                 "name": fields["Package"],
                 "version": fields["Version"],
                 "architecture": fields["Architecture"],
+                "licences": copyright_licences(os.path.join(docs, fields["Package"], "copyright")),
             }
+
+
+def copyright_licences(file: str) -> list[str]:
+    """Names of licences in a Debian copyright file, each once; empty without the file.
+
+    Machine-readable files have fields for them; of others, those count that they name by /usr/share/common-licenses.
+    """
+    try:
+        with open(file, encoding="utf-8", errors="replace") as opened:
+            text = opened.read()
+    except OSError:
+        return []
+    found = re.findall(r"^License:[ \t]*(\S.*)$", text, re.MULTILINE) if text.startswith("Format:") else []
+    found = found or re.findall(r"/usr/share/common-licenses/([\w+-]+(?:\.\d+)*)", text)
+    return list(dict.fromkeys(name.strip()[:LONGEST_NAME] for name in found))
 
 
 def system(release: str = "/etc/os-release") -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .plan import ImagePlan
+from .plan import EPOCH_S, ImagePlan
 
 _TEXT = """# {name} {version}
 
@@ -20,12 +20,13 @@ and hashes, and what of the project was left out.
 
 ```sh
 docker build -t {tag} .
-podman build --format docker -t {tag} .
-buildah build --layers --format docker -t {tag} .
+podman build --format docker --timestamp {epoch} -t {tag} .
+buildah build --layers --format docker --timestamp {epoch} -t {tag} .
 ```
 
 One of them. Without `--format docker`, podman and buildah drop the health check; without `--layers`, buildah builds
-everything each time. Another base image with Python {python}: `--build-arg BASE_IMAGE=...`.
+everything each time; with `--timestamp`, two builds have the same layers. Another base image with Python {python}:
+`--build-arg BASE_IMAGE=...`.
 
 {network}
 
@@ -50,7 +51,8 @@ It says `LOADING`, then `IDLE`. The process runs as user {uid}, and ends in orde
 """
 
 _ONLINE = """The build takes packages from PyPI{torch}. Another index and a certificate of one's own are given as
-secrets, which stay out of the image and its history (`index-url` and `extra-index-url` of a `pip.conf` are read):
+secrets, which stay out of the image and its history (`index-url`, `extra-index-url` and `trusted-host` of a `pip.conf`
+are read):
 
 ```sh
 docker build --secret id=pip_conf,src=$HOME/.config/pip/pip.conf --secret id=ca_bundle,src=ca.pem -t {tag} .
@@ -70,6 +72,7 @@ def readme(plan: ImagePlan) -> str:
         wheels_row="| `wheels/` | everybody else's wheels |\n" if plan.offline else "",
         uv=plan.installer.version,
         tag=plan.tag,
+        epoch=EPOCH_S,
         python=plan.python,
         network=network,
         models=plan.models_dir,

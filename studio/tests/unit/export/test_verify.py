@@ -112,7 +112,8 @@ class TestMaterials:
             "python": "3.11.2",
             "system": "debian 12",
             "components": [
-                {"kind": "deb", "name": "libc6", "version": "2.36-9+deb12u9", "architecture": "amd64"},
+                {"kind": "deb", "name": "libc6", "version": "2.36-9+deb12u9", "architecture": "amd64",
+                 "licences": ["LGPL-2.1+", "BSD-3-clause"]},
                 {"kind": "python", "name": "My_Pkg", "version": "1.0+cpu", "expression": "MIT", "licence": "",
                  "classifiers": [], "requires": ["numpy"], "home": "https://example.org"},
                 {"kind": "python", "name": "numpy", "version": "2.0", "expression": "", "licence": "",
@@ -130,17 +131,29 @@ class TestMaterials:
         ]
 
     def test_the_same_image_gives_the_same_bill(self) -> None:
-        bills = [Materials.from_json(self.TOLD).cyclonedx("glow", "1", "sha256:ab") for _ in range(2)]
+        bills = [Materials.from_json(self.TOLD).cyclonedx("glow", "1", "sha256:ab", {}) for _ in range(2)]
         assert bills[0] == bills[1]
         bill = json.loads(bills[0])
         assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
         needs = {each["ref"]: each.get("dependsOn") for each in bill["dependencies"]}
         assert needs["pkg:pypi/my-pkg@1.0%2Bcpu"] == ["pkg:pypi/numpy@2.0"]
 
+    def test_parts_have_the_hash_that_the_build_asked_for_and_their_licences(self) -> None:
+        pins = {"my-pkg": ["sha256:cd"], "numpy": ["sha256:02", "sha256:01"], "libc6": ["sha256:ef"]}
+        bill = json.loads(Materials.from_json(self.TOLD).cyclonedx("glow", "1", "sha256:ab", pins))
+        assert bill["metadata"]["component"]["hashes"] == [{"alg": "SHA-256", "content": "ab"}]
+        mine, numpy, libc = bill["components"]
+        assert mine["hashes"] == [{"alg": "SHA-256", "content": "cd"}]
+        assert "hashes" not in numpy
+        assert [each["value"] for each in numpy["properties"]] == ["sha256:01", "sha256:02"]
+        assert "hashes" not in libc
+        assert libc["licenses"] == [{"license": {"name": "LGPL-2.1+"}}, {"license": {"name": "BSD-3-clause"}}]
+
     def test_licences_are_listed_with_who_is_under_them(self) -> None:
         listed = Materials.from_json(self.TOLD).licences()
         assert "MIT\n  My_Pkg 1.0+cpu\n" in listed
         assert "BSD License\n  numpy 2.0\n" in listed
+        assert listed.endswith("LGPL-2.1+, BSD-3-clause\n  libc6 2.36-9+deb12u9\n")
 
 
 def test_the_local_run_and_the_image_are_asked_alike() -> None:
