@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ai_runner_studio.export.build import BuiltImage, ImageBuild
 from ai_runner_studio.export.build_progress import BuildProgress
 from ai_runner_studio.export.engine import BuildRequest
 from ai_runner_studio.export.engines import find_builder
+from ai_runner_studio.export.killed_runs import remove_killed_runs
 from ai_runner_studio.export.plan import EPOCH_S
 
 from .image_base import PYTHONS, codename, why_not
@@ -59,6 +61,23 @@ SETTINGS = """
 [tool.ai-runner-studio]
 pipeline-import = "glow.pipeline:Glow"
 params-import = "glow.params:GlowParams"
+"""
+# Builds in a store and a context, and notes its engine as an export does.
+BUILD = """
+import asyncio, sys
+from pathlib import Path
+from ai_runner_studio.export.build import ImageBuild
+from ai_runner_studio.export.engine import BuildRequest
+from ai_runner_studio.export.engines import find_builder
+from ai_runner_studio.export.run_record import own_record
+
+async def main(store, context):
+    engine = await find_builder("buildah", store)
+    own_record().note(engines=(tuple(engine.program),))
+    request = BuildRequest(context=context, local_base=True)
+    await ImageBuild(engine, request, ("killed:1",), context / "log").run()
+
+asyncio.run(main(*map(Path, sys.argv[1:])))
 """
 SECRET = "planted-secret-7f3a9c"
 
@@ -316,6 +335,36 @@ class TestBuilds:
         assert store.containers == []
         assert [each for each in processes_with("sleep 86399") if "buildah" not in each] == []
         assert processes_with(str(context)) == []
+
+    async def test_what_a_killed_export_leaves_is_removed_by_the_next_one(
+        self, store: ImageStore, tmp_path: Path
+    ) -> None:
+        (tmp_path / "Dockerfile").write_text(f"FROM {BASE}\nENV A=3\nRUN true\nRUN exec sleep 86398\n")
+        theirs = store.buildah("from", BASE)  # of the user's, from the same image
+        environ = os.environ | {"XDG_STATE_HOME": str(tmp_path / "state")}
+        command = [sys.executable, "-c", BUILD, str(store.folder), str(tmp_path)]
+        with subprocess.Popen(command, env=environ, stdin=subprocess.DEVNULL) as export:
+            records = tmp_path / "state/ai-runner-studio/exports"
+            until = time.monotonic() + 120
+            noted = 0
+            while not (processes_with("sleep 86398") and noted == len(store.containers) - 1):
+                noted = sum(
+                    len(json.loads(path.read_text() or "{}").get("containers", ())) for path in records.glob("*")
+                )
+                assert export.poll() is None
+                assert time.monotonic() < until
+                await asyncio.sleep(0.1)
+            export.kill()
+        try:
+            assert processes_with("sleep 86398")  # the builder goes on
+            builder = await find_builder("buildah", store.folder)
+            assert await remove_killed_runs(builder, None, records) == 1
+            assert len(store.containers) == 1  # theirs
+            assert processes_with("sleep 86398") == []
+            assert [place for place in mounts_below(store.folder) if place.endswith("/merged")] == []
+            assert list(records.iterdir()) == []
+        finally:
+            store.buildah("rm", theirs)
 
     async def test_a_full_disk_is_told(self, tmp_path: Path) -> None:
         disk, context = tmp_path / "disk", tmp_path / "context"

@@ -14,15 +14,19 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from runner.time_limit import time_limit
 
 from ..errors import BuildError, EngineError, UsageError
 from .build_failure import explain_build, explain_push
 from .build_progress import BuildLog, BuildProgress
 from .engine import BuildRequest, Engine
+from .run_record import own_record
 
 END_LIMIT_S = 10.0  # for a builder that was told to stop
 _LOCK_LOOK_S = 0.2
+_NOTE_S = 0.5
 _TAIL_LINES = 200  # of the log, kept to explain a failure
 # distribution/reference: [registry[:port]/]path[:tag]
 _TAG = re.compile(
@@ -96,7 +100,7 @@ class ImageBuild:
             id_file = Path(folder) / "id"
             command = self._engine.build_command(self._request, id_file)
             shown = shlex.join(part for part in command if part not in ("--iidfile", str(id_file)))
-            async with _alone(self._engine.lock_file):
+            async with alone(self._engine.lock_file):
                 await self._build(command, shown)
             image = id_file.read_text().strip() if id_file.exists() else f"sha256:{self._reading.image}"
         for tag in self._tags:
@@ -108,11 +112,15 @@ class ImageBuild:
     async def _build(self, command: list[str], shown: str) -> None:
         """Run the builder; where it does not end well, remove what it has left."""
         before = await self._engine.working_containers()
+        noting = asyncio.create_task(self._note_containers(before))
         try:
             code = await self._run(command, shown)
         except BaseException:
             await asyncio.shield(self._sweep(before))
             raise
+        finally:
+            noting.cancel()
+            own_record().note(builder=None, containers=())
         if code:
             await self._sweep(before)
             raise explain_build(self._reading.progress, self._tail, self._log)
@@ -135,6 +143,7 @@ class ImageBuild:
             log.write(f"$ {shown}\n")
             async with _process(command, self._engine.environment) as process:
                 assert process.stdout is not None
+                own_record().note(builder=_identity(process.pid))
                 async for line in _lines(process.stdout):
                     log.write(line + "\n")
                     log.flush()
@@ -144,16 +153,41 @@ class ImageBuild:
                 return await process.wait()
 
     async def _sweep(self, before: dict[str, tuple[str, str]]) -> None:
-        """Remove what a builder that did not end well has left in its store: known by the images of our steps."""
+        """Remove what a builder that did not end well has left in its store."""
         with contextlib.suppress(EngineError):  # the store itself may be what has failed
-            for container, image in (await self._engine.working_containers()).items():
-                ours = any(one.startswith(seen) for one in image for seen in self._reading.images)
-                if container not in before and ours:
-                    await self._engine.remove_working_container(container)
+            for container in await self._containers(before):
+                await self._engine.remove_working_container(container)
+
+    async def _containers(self, before: dict[str, tuple[str, str]]) -> list[str]:
+        """This build's working containers: new ones, of the images of our steps."""
+        return [
+            container
+            for container, image in (await self._engine.working_containers()).items()
+            if container not in before and any(one.startswith(seen) for one in image for seen in self._reading.images)
+        ]
+
+    async def _note_containers(self, before: dict[str, tuple[str, str]]) -> None:
+        """Note the working containers in the record: in each step at first, and then at times twice as far apart."""
+        step = turns = 0
+        while True:
+            await asyncio.sleep(_NOTE_S)
+            turns = turns + 1 if step == self._reading.progress.step else 0
+            step = self._reading.progress.step
+            if turns & (turns - 1) == 0:
+                with contextlib.suppress(EngineError):
+                    own_record().note(containers=tuple(await self._containers(before)))
+
+
+def _identity(pid: int) -> tuple[int, float] | None:
+    """Process id and start time; None if the process is gone."""
+    try:
+        return pid, psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
+        return None
 
 
 @contextlib.asynccontextmanager
-async def _alone(lock_file: Path | None) -> AsyncIterator[None]:
+async def alone(lock_file: Path | None) -> AsyncIterator[None]:
     """Hold the file; wait while another build does. The system lets go of it when a process ends, however it does."""
     if lock_file is None:
         yield

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from ..errors import EngineError
+from .run_record import own_record
 from .runtime import ContainerRequest, Runtime
 
 NAME = "ai-runner-studio-verify"
@@ -122,8 +123,11 @@ async def container(runtime: Runtime, request: ContainerRequest) -> AsyncIterato
 
 
 def unique_name() -> str:
-    """For a container; not the orchestrator's kind of name, whose containers it removes when it starts."""
-    return f"{NAME}-{secrets.token_hex(4)}"
+    """For a container; not the orchestrator's kind of name, whose containers it removes when it starts.
+
+    The part from the record lets the next export remove the container if this one is killed.
+    """
+    return f"{NAME}-{own_record().token}-{secrets.token_hex(4)}"
 
 
 def _seconds(text: str) -> float:

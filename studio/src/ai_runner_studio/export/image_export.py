@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EngineError, UsageError, VerificationFailed
-from .build import BuiltImage, ImageBuild, check_tag
+from .build import BuiltImage, ImageBuild, alone, check_tag
 from .build_progress import BuildProgress
 from .build_secrets import build_secrets
 from .engine import BuildRequest, Engine
 from .engines import find_builder, find_runtime
+from .killed_runs import remove_killed_runs
+from .run_record import own_record, records_folder
 from .target import is_for_this_machine
 from .verification import Verification, cause_of
 
@@ -167,6 +169,7 @@ class ImageExport:
             BuildError: it was not built, or not pushed. EngineError: an engine refuses something.
             ExportError: the pipeline does not run on this machine. VerificationFailed: it was built, and fails.
         """
+        await self._remove_killed()
         trial, here = await self._try_here() if self._engines.runtime is not None else (None, None)
         with contextlib.ExitStack() as stack:
             given: tuple[str, ...] = ()
@@ -182,6 +185,15 @@ class ImageExport:
             self._show("pushing", None)
             await build.push()
         return Exported(built, self.report, verification, self._engines.why_not)
+
+    async def _remove_killed(self) -> None:
+        """Remove what killed exports have left in these engines; from now on, the record names them for the next."""
+        builder, runtime = self._engines.builder, self._engines.runtime
+        async with alone(builder.lock_file):
+            if await remove_killed_runs(builder, runtime, records_folder()):
+                self._show("removed what an export that was killed had left", None)
+        engines = [engine for engine in (builder, runtime) if engine is not None]
+        own_record().note(engines=tuple(tuple(engine.program) for engine in engines))
 
     def _build(self, secrets: tuple[str, ...]) -> ImageBuild:
         plan, options = self._plan, self._options
