@@ -27,6 +27,7 @@ from .pipelines.spec import PipelineSpec
 from .process.guardian import ProcessGuardian
 from .process.policy import PLAIN_RELOADS, ReloadOptions, RestartPolicy
 from .process.revision import LoadRequest
+from .process.status import last_event
 from .streamer.prometheus import PrometheusMetrics
 from .streamer.protocol.leftover import Leftover
 from .streamer.protocol.protocol import SourceInfo, StreamProtocol, StreamRequest
@@ -77,6 +78,11 @@ class RunnerHost:
     def start(self) -> None:
         """Begin to load the pipeline."""
         self.guardian.start()
+        if self._leftover is not None and (channels := self._leftover.take()):
+            # Of a host before this one, whose supervisor has not seen to it.
+            options = self._trickle_options()
+            last = last_event(self.guardian.spec.name, "the runner host was killed")
+            self._spawn(channels.close(last, options.addresses, verify_tls=options.verify_tls))
 
     async def close(self) -> None:
         """End stream and process. Safe to call twice."""

@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         "--run-folder",
         default="",
         metavar="DIR",
-        help="where to note the channels that the supervisor must close if this host is killed",
+        help="where to note the channels that somebody else must close if this host is killed",
     )
     reload = parser.add_argument_group("reloading")
     reload.add_argument(

@@ -20,7 +20,7 @@ from ..errors import ProcessError, RunnerError
 from ..live.host_process import HostProcess, HostStartError
 from ..live.network_settings import NetworkSettings
 from ..live.pipelines import PipelineSpec
-from ..live.process.status import EVENTS_QUEUE, error_event, now_ms
+from ..live.process.status import last_event
 from ..live.run_folder import RunFolder, sweep_run_folders
 from ..live.streamer.protocol.leftover import Leftover
 from ..live.trickle.address import StreamAddresses
@@ -180,9 +180,9 @@ class LiveVideoToVideoPipeline:
         assert self._folder is not None
         if channels := Leftover(self._folder.path).take():
             network = NetworkSettings.from_env(os.environ)
-            error = error_event(self.model_id, f"stream ended: {reason}")
-            last = {"event": {**error, "timestamp": now_ms()}, "queue_event_type": EVENTS_QUEUE}
-            closing = channels.close(last, StreamAddresses(network.allow), verify_tls=network.verify_tls)
+            closing = channels.close(
+                last_event(self.model_id, reason), StreamAddresses(network.allow), verify_tls=network.verify_tls
+            )
             task = asyncio.create_task(closing)
             self._closing_channels.add(task)
             task.add_done_callback(self._closing_channels.discard)

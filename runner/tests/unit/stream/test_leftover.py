@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from runner.live.process.status import last_event
 from runner.live.streamer.protocol.leftover import Leftover
 from runner.live.streamer.protocol.protocol import StreamRequest
 from runner.live.trickle.address import StreamAddresses
 from runner.live.trickle.relay import TrickleRelay
 from runner.live.trickle.subscriber import TrickleSubscriber
 
-LAST = {"event": {"type": "error", "message": "stream ended: the runner host was killed"}}
+LAST = last_event("noop", "the runner host was killed")
 
 
 @pytest.fixture

@@ -30,6 +30,12 @@ def error_event(pipeline: str, message: str, at_s: float | None = None) -> dict[
     return {"type": "error", "pipeline": pipeline, "message": mask(message), "time": at_s or time.time()}
 
 
+def last_event(pipeline: str, reason: str) -> dict[str, Any]:
+    """A message for the events channel of a stream that nobody else can end: why it has ended."""
+    event = {**error_event(pipeline, f"stream ended: {reason}"), "timestamp": now_ms()}
+    return {"event": event, "queue_event_type": EVENTS_QUEUE}
+
+
 class InputStatus(BaseModel):
     """Frames in: when the last one came (ms), and how many per second."""
 
