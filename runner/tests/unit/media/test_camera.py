@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="V4
 
 # Answers each line on its standard input, a request as JSON, with a line about the stream.
 READER = """
-import asyncio, importlib.util, json, os, sys
+import asyncio, gc, importlib.util, json, os, sys
 from runner.errors import SourceError
 from runner.live.streamer.protocol import camera
 from runner.live.streamer.protocol.local import LocalProtocol
@@ -57,6 +57,7 @@ async def stream(size, patience_s, device, frames):
 
 for line in sys.stdin:
     print(json.dumps(asyncio.run(stream(**json.loads(line)))), flush=True)
+    gc.collect()  # what a closed camera has left must not crash the process
 os._exit(0)
 """
 

@@ -211,7 +211,7 @@ class Decoder:
         waits = 0
         while True:
             try:
-                for packet in self._container.demux(self._tracks.streams):
+                for packet in self._demux():
                     waits = 0
                     yield packet
                 return
@@ -231,6 +231,10 @@ class Decoder:
                 self._tracks.count_error(-1, error)
             except av.error.FFmpegError as error:
                 raise SourceError(f"{self._location.name} broke off: {error.strerror}") from None
+
+    def _demux(self) -> Iterator[av.Packet[av.stream.Stream]]:
+        packets = self._container.demux(self._tracks.streams)
+        return map(_copied, packets) if self._location.container_format == "v4l2" else packets
 
     def _picture(self, frame: av.VideoFrame) -> RawFrame | None:
         self._promise.see_frame(frame)
@@ -283,3 +287,17 @@ def _believable_fps(video: av.VideoStream) -> float | None:
         if rate is not None and 0 < rate <= _HIGHEST_BELIEVABLE_FPS:
             return float(rate)
     return None
+
+
+def _copied(packet: av.Packet[av.stream.Stream]) -> av.Packet[av.stream.Stream]:
+    """The packet in memory of its own.
+
+    FFmpeg returns the buffer of a V4L2 packet to its device when the packet is freed. A packet that outlives the
+    container, in a frame or a traceback, crashes the process.
+    """
+    if not packet.size and not packet.buffer_ptr:
+        return packet  # flushes the decoder
+    copy = av.Packet(bytes(packet) or b"\0")  # not empty, which would flush: a frame with the error flag has no data
+    copy.stream, copy.time_base = packet.stream, packet.time_base
+    copy.pts, copy.dts, copy.duration = packet.pts, packet.dts, packet.duration
+    return copy
