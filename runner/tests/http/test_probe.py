@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,10 @@ class Bounded(BaseParams):
     steps: int = Field(default=4, ge=1, le=4)
 
 
+class Unlimited(BaseParams):
+    limit: float = 0.0
+
+
 class Switched(BaseParams):
     prompt: str = "a fox"
     mirror: bool = False
@@ -89,6 +94,12 @@ class TestParamsChange:
         self, params_class: type[BaseParams], given: dict[str, Any], change: dict[str, Any] | None
     ) -> None:
         assert params_change(params_class, given) == change
+
+    @pytest.mark.parametrize("given", [math.nan, math.inf, -math.inf])
+    def test_the_other_value_of_a_number_without_bounds_is_finite(self, given: float) -> None:
+        change = params_change(Unlimited, {"limit": given})
+        assert change is not None
+        assert math.isfinite(change["limit"])
 
     def test_as_a_command_it_prints_json(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

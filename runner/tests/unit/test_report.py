@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
+import math
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +14,8 @@ from typing import Any
 import pytest
 
 from runner.errors import RunnerError
-from runner.live.events import LogWritten, ParamsChanged, PipelineFailed, decode, encode
+from runner.live.events import LogWritten, MetricsTaken, ParamsChanged, PipelineFailed, decode, encode
+from runner.live.pipelines import BaseParams
 from runner.live.plain_json import DEEPEST, plain, plain_json, plain_text
 from runner.live.report import MESSAGE_LIMIT, TRACEBACK_LIMIT, EscapedException, is_user_file, report_exception
 
@@ -34,6 +37,10 @@ class _Odd(Exception):
     @property
     def says_all(self) -> bool:
         raise RuntimeError
+
+
+class _Limit(BaseParams):
+    limit: float = 0.0
 
 
 class _Text(str):
@@ -137,6 +144,18 @@ def test_events_with_any_text_are_read_back(text: str) -> None:
 def test_events_with_any_value_are_read_back(value: Any) -> None:
     back = decode(encode(ParamsChanged(params={"value": value}, params_schema={})))
     assert isinstance(back, ParamsChanged)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_events_with_nan_and_infinity_are_json_and_read_back(value: float) -> None:
+    line = encode(ParamsChanged(params={"value": value, "many": [value]}, params_schema={"default": value}))
+    json.loads(line, parse_constant=pytest.fail)
+    back = decode(line)
+    assert isinstance(back, ParamsChanged)
+    assert str(_Limit(limit=back.params["value"]).limit) == str(value)
+    metrics = decode(encode(MetricsTaken(fps_in=value)))
+    assert isinstance(metrics, MetricsTaken)
+    assert str(metrics.fps_in) == str(value)
 
 
 def test_events_of_failures_are_read_back() -> None:

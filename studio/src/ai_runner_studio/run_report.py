@@ -27,7 +27,7 @@ The JSON document, whether the run went well or not (every key is always there):
     memory_bytes  peak resident memory of the pipeline process
     vram_bytes    peak GPU memory of the pipeline process, null without a GPU
     device        where the pipeline runs, "cpu" or "cuda"
-    params        as the pipeline has taken them
+    params        as the pipeline has taken them; NaN and infinity as "NaN", "Infinity" and "-Infinity"
     revision      number of the load that served at the end, null if none did
     warnings      [text]
     loads         one object per load, oldest first; see below

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Union
 
 from .input_damage import InputDamage
-from .plain_json import plain_json
+from .plain_json import readable_json
 from .report import ErrorReport
 
 
@@ -430,8 +430,12 @@ Event = Union[  # noqa: UP007  # read by pydantic at run time
 
 
 def encode(event: Event) -> str:
-    """Return the event as one line of JSON in ASCII, which `decode` reads; never fails."""
-    return plain_json(event).decode()
+    """Return the event as one line of JSON in ASCII, which `decode` reads; never fails.
+
+    NaN and infinity become text, such as ``"NaN"``: `decode` makes floats of it in fields that are floats, and params
+    classes do the same when the params are sent back.
+    """
+    return readable_json(event)
 
 
 def decode(line: str | bytes) -> Event:

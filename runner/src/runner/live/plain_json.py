@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -12,12 +13,20 @@ DEEPEST = 100  # levels of nesting that readers of JSON can be trusted with
 
 def plain_json(value: Any, indent: int | None = None) -> bytes:
     """Return `value` as JSON in ASCII: NaN and infinity, for which JSON has no name, as null, other objects as text."""
+    return _dumps(value, lambda _number: None, indent).encode("ascii")
+
+
+def readable_json(value: Any) -> str:
+    """Return `value` as JSON in ASCII that pydantic reads back: NaN and infinity as text, such as ``"-Infinity"``."""
+    return _dumps(value, lambda number: json.dumps(number), None)
+
+
+def _dumps(value: Any, rename: Callable[[float], str | None], indent: int | None) -> str:
     plain_value = plain(value)
     try:
-        text = json.dumps(plain_value, allow_nan=False, indent=indent)
+        return json.dumps(plain_value, allow_nan=False, indent=indent)
     except ValueError:
-        text = json.dumps(_finite(plain_value), indent=indent)
-    return text.encode("ascii")
+        return json.dumps(_renamed(plain_value, rename), allow_nan=False, indent=indent)
 
 
 def plain(value: Any) -> Any:
@@ -78,9 +87,10 @@ def _cut(text: str, limit: int) -> str:
     return f"{text[:head]}\n... {len(text) - limit} characters omitted ...\n{text[head - limit :]}"
 
 
-def _finite(value: Any) -> Any:
+def _renamed(value: Any, rename: Callable[[float], str | None]) -> Any:
+    """Return a copy with `rename` applied to each NaN and infinity."""
     if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return {name: _renamed(item, rename) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_renamed(item, rename) for item in value]
+    return rename(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -42,11 +43,9 @@ def _others(field: FieldInfo, value: Any) -> Iterator[Any]:
         yield not value
     elif isinstance(value, (int, float)):
         bounds = [getattr(rule, name, None) for rule in field.metadata for name in ("ge", "gt", "le", "lt")]
-        for bound in bounds:
-            if bound is not None:
-                middle = (value + bound) / 2
-                yield from (type(value)(each) for each in (middle, bound) if type(value)(each) != value)
-        yield from (type(value)(each) for each in (value + 1, value * 0.5, value - 1) if type(value)(each) != value)
+        numbers = [each for bound in bounds if bound is not None for each in ((value + bound) / 2, bound)]
+        numbers += [value + 1, value * 0.5, value - 1, 0]
+        yield from (type(value)(each) for each in numbers if math.isfinite(each) and type(value)(each) != value)
     elif choices := getattr(field.annotation, "__args__", None):
         yield from (choice for choice in choices if isinstance(choice, (str, int)) and choice != value)
 
