@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from ..pipelines.worker_call import without_control_flow
 
 _MOST_TURNS = 64
+_LENT_AFTER_S = 0.002  # of a call, in which the event loop is not missed
 
 T = TypeVar("T")
 
@@ -57,8 +58,9 @@ class MainThread(Executor):
         self.loop.script_thread = self
         self._on_error = on_error
         self._calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
-        self._lent = threading.Event()
-        self._given_back = threading.Event()
+        self._has_loop = True
+        self._offers: list[None] = []  # of the loop, at most one: whoever takes it runs the loop
+        self._called, self._returned, self._given_back = threading.Event(), threading.Event(), threading.Event()
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Call this on the main thread. From the event loop only."""
@@ -72,6 +74,7 @@ class MainThread(Executor):
         threading.Thread(target=self._run_lent, name="event loop", daemon=True).start()
         while True:
             try:
+                self._take_back()
                 self._run_loop(until=lambda: bool(self._calls))
                 self._call(*self._calls.popleft())
             except BaseException as error:  # of a signal handler, which may raise anywhere
@@ -80,8 +83,7 @@ class MainThread(Executor):
     def _call(self, future: Future[T], call: Callable[[], T]) -> None:
         if not future.set_running_or_notify_cancel():
             return
-        self._given_back.clear()
-        self._lent.set()
+        self._offer_loop()
         try:
             result = call()
         except BaseException as error:
@@ -91,20 +93,39 @@ class MainThread(Executor):
             self._take_back()
             future.set_result(result)
 
+    def _offer_loop(self) -> None:
+        self._returned.clear()
+        self._given_back.clear()
+        self._has_loop = False
+        self._offers.append(None)
+        self._called.set()
+
     def _take_back(self) -> None:
-        self._lent.clear()
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        while not self._given_back.is_set():
+        self._called.clear()
+        self._returned.set()
+        while not self._has_loop:
             try:
-                self._given_back.wait()
+                if not self._take_offer():
+                    self.loop.call_soon_threadsafe(self.loop.stop)
+                    self._given_back.wait()
+                self._has_loop = True
             except BaseException as error:
                 self._on_error(error)
 
+    def _take_offer(self) -> bool:
+        try:
+            self._offers.pop()
+        except IndexError:
+            return False
+        return True
+
     def _run_lent(self) -> None:
         while True:
-            self._lent.wait()
-            self._run_loop(until=lambda: not self._lent.is_set())
-            self._given_back.set()
+            self._called.wait()
+            # Mostly the call returns before: handing the loop over and back costs more than it.
+            if not self._returned.wait(_LENT_AFTER_S) and self._take_offer():
+                self._run_loop(until=lambda: not self._called.is_set())
+                self._given_back.set()
 
     def _run_loop(self, until: Callable[[], bool]) -> None:
         """Run the event loop until it is stopped for this reason; user code may stop it for others."""
