@@ -60,6 +60,13 @@ class TestPreview:
             lit = np.stack([s.upper.min(axis=1) == 255 for s in strips])
             assert lit.any(axis=0).sum() == pytest.approx(4 * lit.any(axis=1).sum(), abs=2)
 
+    async def test_without_frames_it_looks_less_often(self) -> None:
+        async with studio() as run:
+            previews = run.app.main.previews
+            await run.until(lambda: previews._looks_per_s < 10)
+            run.session.input_tap.write(plasma(0))
+            await run.until(lambda: previews.input.picture.frame and previews._looks_per_s > 50)
+
     async def test_only_changed_rows_are_drawn_again(self) -> None:
         async with studio() as run:
             picture = run.app.main.previews.input.picture
@@ -274,7 +281,8 @@ class TestKeys:
     async def test_help_opens_and_closes(self) -> None:
         async with studio() as run:
             await run.pilot.press("question_mark")
-            await run.opened(HelpScreen)
+            screen = await run.opened(HelpScreen)
+            assert len(screen.walk_children()) < 25
             await run.pilot.press("escape")
             await run.until(lambda: run.app.screen is run.app.main)
 

@@ -91,7 +91,7 @@ class MainScreen(ReloadVerbs):
 
     def on_mount(self) -> None:
         self.arrangement.apply()
-        self.set_interval(_STOPWATCH_S, self._tick_stopwatch)
+        self._stopwatch = self.set_interval(_STOPWATCH_S, self._show_activity, pause=True)
         self._follow_session()
 
     def on_resize(self) -> None:
@@ -114,6 +114,10 @@ class MainScreen(ReloadVerbs):
         app = self.app
         self.show_header()
         self._show_activity()
+        if is_loading(snapshot):
+            self._stopwatch.resume()
+        else:
+            self._stopwatch.pause()
         self.previews.show_snapshot(snapshot, app.session.paused)
         self.show_metrics()
         self.show_route()
@@ -145,10 +149,6 @@ class MainScreen(ReloadVerbs):
         """Textual has updated the terminal; pictures beside its text may have to be drawn again."""
         if self.is_attached and hasattr(self, "previews"):
             self.previews.after_display()
-
-    def _tick_stopwatch(self) -> None:
-        if self.snapshot is not None and is_loading(self.snapshot):
-            self._show_activity()
 
     def _show_activity(self) -> None:
         if self.snapshot is None:

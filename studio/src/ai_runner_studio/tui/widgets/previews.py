@@ -17,11 +17,14 @@ from .picture import PictureView
 
 if TYPE_CHECKING:
     from textual.driver import Driver
+    from textual.timer import Timer
 
     from ...session import Session
     from ...snapshot import Snapshot
 
-_LOOKS_PER_S = 60  # how often to look for something to draw; looking costs a few microseconds
+_LOOKS_PER_S = 60  # how often to look for something to draw
+_IDLE_LOOKS_PER_S = 8  # the same while no frames come: a timer costs more than a look
+_IDLE_AFTER_S = 1.0
 
 
 _COLOURS: dict[Depth, str] = {"24-bit": "all colours", "few levels": "16 levels per colour", "256": "256 colours"}
@@ -51,13 +54,16 @@ class Previews(Horizontal):
         self.pace = Pace(fps, terminal.depth)
         self.input = PreviewPane("input", terminal, mode)
         self.output = PreviewPane("output", terminal, mode)
+        self._timer: Timer | None = None
+        self._looks_per_s = 0
+        self._drawn_at = float("-inf")
 
     def compose(self) -> ComposeResult:
         yield self.input
         yield self.output
 
     def on_mount(self) -> None:
-        self.set_interval(1 / _LOOKS_PER_S, self.tick, name="preview")
+        self._look(_LOOKS_PER_S)
         if self.mode == "blocks" and self.terminal.colours == "256":
             self.notify(
                 "Preview: 256 colours, because the terminal does not confirm true colour. If it has it: "
@@ -66,10 +72,24 @@ class Previews(Horizontal):
                 markup=False,
             )
 
+    def _look(self, per_s: int) -> None:
+        if self._timer is not None:
+            self._timer.stop()
+        self._looks_per_s = per_s
+        self._timer = self.set_interval(1 / per_s, self.tick, name="preview")
+
     def tick(self) -> None:
         """Draw what is new, unless it is too early, a dialog lies over it, or the line is still busy."""
-        if self.app.screen is not self.screen or not self.pace.due(time.monotonic(), backlog(self.app._driver)):
+        now = time.monotonic()
+        if self.app.screen is not self.screen or not self.pace.due(now, backlog(self.app._driver)):
             return
+        if self._draw_newest():
+            self._drawn_at = now
+        looks_per_s = _LOOKS_PER_S if now - self._drawn_at < _IDLE_AFTER_S else _IDLE_LOOKS_PER_S
+        if looks_per_s != self._looks_per_s:
+            self._look(looks_per_s)
+
+    def _draw_newest(self) -> bool:
         began = time.thread_time()
         drawn = False
         for pane, tap in ((self.input, self.session.input_tap), (self.output, self.session.output_tap)):
@@ -79,6 +99,7 @@ class Previews(Horizontal):
                 drawn = True
         if drawn:
             self.call_after_refresh(self._drawn, began)
+        return drawn
 
     def _drawn(self, began: float) -> None:
         self.pace.drawn(time.monotonic(), time.thread_time() - began)
