@@ -14,7 +14,16 @@ from typing import Any
 import pytest
 
 from runner.live import log
-from runner.live.log import LineWriter, configure, mask, request_ids, stream_ids
+from runner.live.log import (
+    RECORD_LIMIT,
+    JsonFormatter,
+    LineWriter,
+    TextFormatter,
+    configure,
+    mask,
+    request_ids,
+    stream_ids,
+)
 
 
 @pytest.fixture
@@ -212,3 +221,13 @@ class TestLineWriter:
         lines.write("lost \ud800\n")
         lines.close()
         os.close(writing)
+
+
+@pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
+def test_a_record_is_bounded_and_its_control_characters_are_visible(formatter: logging.Formatter) -> None:
+    message = "start\x1b[2J\x07 m\udcffn " + "x" * 20_000_000 + " end"
+    line = formatter.format(logging.LogRecord("n", logging.ERROR, "", 0, message, None, None))
+    assert len(line) < RECORD_LIMIT + 1000
+    assert "start" in line
+    assert " end" in line
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]", line)

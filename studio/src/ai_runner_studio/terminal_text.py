@@ -6,22 +6,15 @@ clipboard. `TerminalStream` guards what commands print; the screen has `ControlF
 
 from __future__ import annotations
 
-import re
 import sys
 from typing import TYPE_CHECKING, Any, TextIO, cast
+
+from runner.live.plain_json import visible as visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 CLEAR_LINE = "\r\x1b[2K"
-
-# C0 but tab and line feed, DEL, C1, line separators, bidirectional overrides, surrogates.
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def visible(text: str) -> str:
-    r"""Return `text` with control characters as Python writes them: ``\x1b[2J``. Tabs and line feeds stay."""
-    return _UNSAFE.sub(lambda found: ascii(found[0])[1:-1], text.replace("\r\n", "\n"))
 
 
 class TerminalStream:

@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Literal, TextIO
 
+from .plain_json import bounded_text, visible
 from .trickle.address import shown
 
 Format = Literal["text", "json"]
@@ -30,6 +31,7 @@ FORMAT_ENV = "LOG_FORMAT"
 VERBOSE_ENV = "VERBOSE_LOGGING"
 AUTH_TOKEN_ENV = "AUTH_TOKEN"
 LINES_WAITING = 10_000  # for a reader of the log that does not read; what comes after is counted and left out
+RECORD_LIMIT = 100_000  # characters of a message or traceback; the middle of a longer one is omitted
 _LAST_LINES_LIMIT_S = 1.0
 
 _HIDDEN = "***"
@@ -127,7 +129,7 @@ class TextFormatter(logging.Formatter):
         return super().formatMessage(record) + (f" [{ids}]" if ids else "")
 
     def format(self, record: logging.LogRecord) -> str:
-        return mask(super().format(record))
+        return mask(visible(bounded_text(super().format(record), RECORD_LIMIT)))
 
 
 class JsonFormatter(logging.Formatter):
@@ -139,11 +141,11 @@ class JsonFormatter(logging.Formatter):
             "at": at.replace("+00:00", "Z"),
             "level": record.levelname,
             "logger": record.name,
-            "message": mask(record.getMessage()),
+            "message": mask(bounded_text(record.getMessage(), RECORD_LIMIT)),
             **{name: mask(value) for name, value in _ids().items()},
         }
         if record.exc_info:
-            fields["exception"] = mask(self.formatException(record.exc_info))
+            fields["exception"] = mask(bounded_text(self.formatException(record.exc_info), RECORD_LIMIT))
         return json.dumps(fields, ensure_ascii=False)
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+# C0 but tab and line feed, DEL, C1, line separators, bidirectional overrides, surrogates.
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 DEEPEST = 100  # levels of nesting that readers of JSON can be trusted with
 
 
@@ -78,6 +81,11 @@ def bounded_text(value: object, limit: int) -> str:
     if type(value) is str:
         return plain_text(_cut(value, limit))
     return _cut(plain_text(value), limit)
+
+
+def visible(text: str) -> str:
+    r"""Return `text` with control characters as Python writes them: ``\x1b[2J``. Tabs and line feeds stay."""
+    return _UNSAFE.sub(lambda found: ascii(found[0])[1:-1], text.replace("\r\n", "\n"))
 
 
 def _cut(text: str, limit: int) -> str:
