@@ -175,3 +175,30 @@ def test_a_context_of_an_app_that_is_not_there_is_refused_and_leaves_nothing(tmp
         "error: --app nosuch: there is no package pipelines/nosuch-entrypoint\n",
     )
     assert not list(tmp_path.iterdir())
+
+
+# Leaves what uv leaves, and notes the variables that make files the same each time.
+_UV = """#!/bin/sh
+mkdir -p "$VIRTUAL_ENV/lib/a-1.dist-info"
+cd "$VIRTUAL_ENV/lib/a-1.dist-info"
+printf 'a.py,,\\na-1.dist-info/uv_cache.json,,\\n' > RECORD
+touch uv_cache.json "$VIRTUAL_ENV/.lock"
+echo "$SOURCE_DATE_EPOCH $PYTHONHASHSEED $PYC_INVALIDATION_MODE" > "$VIRTUAL_ENV/said"
+"""
+
+
+def test_an_install_leaves_nothing_that_differs_the_next_time(tmp_path: Path) -> None:
+    uv, environment = tmp_path / "tools/uv", tmp_path / "venv"
+    for file, text in ((uv, _UV), (environment / "bin/python", "")):
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+        file.chmod(0o755)
+    script = (ROOT / "docker/install").read_text(encoding="utf-8").replace("/ctx/", f"{tmp_path}/")
+    subprocess.run(
+        ["sh", "-c", script, "install", "r.txt"],
+        env={"VIRTUAL_ENV": str(environment), "PATH": "/usr/bin:/bin"},
+        check=True,
+    )
+    assert sorted(path.name for path in environment.rglob("*") if path.is_file()) == ["RECORD", "python", "said"]
+    assert (environment / "lib/a-1.dist-info/RECORD").read_text() == "a.py,,\n"
+    assert (environment / "said").read_text() == "315532800 0 CHECKED_HASH\n"
