@@ -43,7 +43,7 @@ _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 _FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 _VARIABLE = re.compile(r"(?<![\w-])(?:TRICKLE|LIVE_RUNNER)(?:_[A-Z]+)*\b(?!_)")
 # Of curl, pip and the builders of images, where a page tells of them.
-OTHERS_FLAGS = "--json --unix-socket --no-deps --format --isolation --network --pull-never"
+OTHERS_FLAGS = "--json --unix-socket --no-deps --format --isolation --network --pull-never --timestamp"
 
 # Loads each pipeline given as an argument, feeds it as the runner would, and looks at what comes back.
 DRIVER = """
