@@ -9,7 +9,9 @@ from pathlib import Path
 
 from ..interruption import scratch_folder
 from .package_index import run_pip
+from .run_record import own_record
 
+FOLDER_PREFIX = "ai-runner-secrets-"
 _INDEX_OPTIONS = ("index-url", "extra-index-url", "trusted-host")
 _SECTIONS = ("global", "install", ":env:")  # later ones override earlier ones, as in `pip install`
 _CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
@@ -29,7 +31,8 @@ def build_secrets(python: str, project: Path, environ: Mapping[str, str]) -> Ite
         ExportError: there is no pip.
     """
     options = pip_options(run_pip(python, ["config", "list"], project).stdout)
-    with scratch_folder("ai-runner-secrets-") as folder:
+    with scratch_folder(FOLDER_PREFIX) as folder:
+        own_record().note(secrets=str(folder))
         flags = []
         if text := _pip_conf(options):
             file = folder / "pip.conf"
@@ -41,6 +44,7 @@ def build_secrets(python: str, project: Path, environ: Mapping[str, str]) -> Ite
         if bundle is not None:
             flags.append(f"--secret=id=ca_bundle,src={bundle.absolute()}")
         yield tuple(flags)
+    own_record().note(secrets="")
 
 
 def pip_options(listed: str) -> dict[str, str]:

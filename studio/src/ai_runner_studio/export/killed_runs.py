@@ -1,15 +1,17 @@
-"""Removes what exports that were killed have left: builders that still run, their containers, images under test."""
+"""Removes what killed exports have left: builders that still run, their containers and secrets, images under test."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 
 from ..errors import EngineError
+from .build_secrets import FOLDER_PREFIX
 from .container import NAME
 from .run_record import DeadRun, dead_runs
 
@@ -41,6 +43,8 @@ async def remove_killed_runs(builder: Engine, runtime: Runtime | None, folder: P
 
 
 async def _remove(run: DeadRun, builder: Engine, runtime: Runtime | None) -> None:
+    if Path(run.started.secrets).name.startswith(FOLDER_PREFIX):
+        shutil.rmtree(run.started.secrets, ignore_errors=True)
     if run.started.builder is not None:
         await asyncio.to_thread(_end, *run.started.builder)
     if run.started.containers:

@@ -22,11 +22,13 @@ class Started:
         engines: command lines of the programs that build and run images, with the options of their store.
         builder: process id and start time of the builder; none while nothing is built.
         containers: ids of the builder's working containers, as seen while it ran.
+        secrets: folder of the build's secrets; empty while there is none.
     """
 
     engines: tuple[tuple[str, ...], ...] = ()
     builder: tuple[int, float] | None = None
     containers: tuple[str, ...] = ()
+    secrets: str = ""
 
 
 class RunRecord:
@@ -92,13 +94,14 @@ class DeadRun:
 def dead_runs(folder: Path) -> Iterator[DeadRun]:
     """Yield the runs that were killed; nobody else gets the one that was yielded last."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        with contextlib.suppress(OSError, ValueError, TypeError), path.open("r+", encoding="utf-8") as file:
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError), path.open("r+", encoding="utf-8") as file:
             _lock(file)  # OSError: its process lives
             told = json.loads(file.read())
             started = Started(
                 tuple(tuple(engine) for engine in told["engines"]),
                 tuple(told["builder"]) if told["builder"] else None,
                 tuple(told["containers"]),
+                str(told["secrets"]),
             )
             yield DeadRun(path.name, started, path)
 

@@ -69,7 +69,7 @@ def orphan() -> Iterator[subprocess.Popen[bytes]]:
 
 def killed(folder: Path, **changed: object) -> None:
     """The record of a run whose process is gone."""
-    started = {"engines": ENGINES * 2, "builder": None, "containers": []}
+    started = {"engines": ENGINES * 2, "builder": None, "containers": [], "secrets": ""}
     (folder / "dead").write_text(json.dumps(started | changed))
 
 
@@ -126,7 +126,19 @@ async def test_what_an_engine_does_not_remove_is_tried_again(tmp_path: Path) -> 
     assert engine.names == []
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"engines": 1, "builder": 2, "containers": 3}'])
+@pytest.mark.parametrize(("name", "stays"), [("ai-runner-secrets-x1", False), ("other", True)])
+async def test_its_secrets_are_deleted(tmp_path: Path, name: str, stays: bool) -> None:
+    records, folder = tmp_path / "records", tmp_path / name
+    records.mkdir()
+    folder.mkdir()
+    (folder / "pip.conf").touch()
+    killed(records, secrets=str(folder))
+    engine = Engine([], [])
+    await remove_killed_runs(engine, engine, records)
+    assert folder.exists() is stays
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", "[]", '{"engines": 1, "builder": 2, "containers": 3}'])
 def test_a_damaged_record_proves_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / "dead").write_text(text)
     assert list(dead_runs(tmp_path)) == []
