@@ -146,3 +146,13 @@ def test_frames_are_shown_as_their_display_matrix_says(
     assert _corners_of(frame.pixels) == shown
     sideways = abs(linear[0]) < abs(linear[1])
     assert (decoder.width, decoder.height) == ((192, 320) if sideways else (320, 192))
+
+
+def test_another_opening_has_its_own_orientation(corners: Callable[[tuple[int, ...]], Path]) -> None:
+    path = corners((ONE, 0, 0, ONE))
+    decoder = Decoder(Location(f"file:{path}", path.name), 96, 96)
+    list(decoder)
+    corners((ONE, 0, 0, -ONE))  # its rotation is 0 too
+    decoder.rewind()
+    (frame,) = [item for item in decoder if isinstance(item, RawFrame)]
+    assert _corners_of(frame.pixels) == ORIENTATIONS["upside down"][1]

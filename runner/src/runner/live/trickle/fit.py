@@ -57,6 +57,10 @@ class PictureFitter:
         """Another size from the next picture on. From any thread."""
         self.width, self.height = width, height
 
+    def reopen(self) -> None:
+        """The next frame is of another opening: look at its display matrix again."""
+        self._shape = ()
+
     def fit(self, frame: av.VideoFrame, pixel_aspect: Fraction | None = None) -> NDArray[np.uint8]:
         """Return the frame as uint8 (height, width, 3), RGB, upright.
 

@@ -90,6 +90,7 @@ class Tracks:
         self.codec = video.codec_context.name if video is not None else None
         self._video = video
         self._fitter = fitter
+        fitter.reopen()
         self._counts = counts
         self._forgiving = forgiving
         self._errors: defaultdict[int, int] = defaultdict(int)
