@@ -21,9 +21,6 @@ def run(arguments: list[str]) -> int:
     """Run one command; the exit code (0 done, 1 failed, 2 wrong use, 128 + N ended by signal N)."""
     import os
 
-    from .terminal_text import guard_standard_streams
-
-    guard_standard_streams()
     try:
         return _run(arguments)
     except BrokenPipeError:
@@ -41,6 +38,9 @@ def _run(arguments: list[str]) -> int:
     from .interruption import Interrupted
 
     try:
+        from .terminal_text import guard_standard_streams
+
+        guard_standard_streams()
         get_command(build())(arguments, prog_name="ai-runner-studio")
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else 0 if done.code is None else 1

@@ -9,8 +9,6 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from runner.live.plain_json import visible as visible
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -21,10 +19,13 @@ class TerminalStream:
     """A text stream on a terminal: `write` shows control characters, `control` sends them."""
 
     def __init__(self, stream: TextIO) -> None:
+        from runner.live.plain_json import visible  # errors are shown also where the runtime cannot be imported
+
         self._stream = stream
+        self._visible = visible
 
     def write(self, text: str) -> int:
-        self._stream.write(visible(text))
+        self._stream.write(self._visible(text))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:

@@ -10,7 +10,8 @@ import pytest
 from ai_runner_studio.cli.failure import show_error
 from ai_runner_studio.cli.studio import check_terminal
 from ai_runner_studio.errors import TerminalError
-from ai_runner_studio.terminal_text import TerminalStream, guard_standard_streams, visible
+from ai_runner_studio.terminal_text import TerminalStream, guard_standard_streams
+from runner.live.plain_json import visible
 
 
 class Terminal(io.StringIO):

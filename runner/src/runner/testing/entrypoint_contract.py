@@ -68,11 +68,11 @@ class EntrypointContract:
     @classmethod
     def serve(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
         """Gives the server that runs, or starts one, and waits until its pipeline is ready."""
-        started: list[ServedProcess] = []
+        contract, started = cls(), list[ServedProcess]()
 
         def ready() -> ServedProcess:
             if not started or started[-1].process.poll() is not None:
-                started.append(ServedProcess(cls().folder(tmp_path_factory), cls.command, cls.environment))
+                started.append(ServedProcess(contract.folder(tmp_path_factory), cls.command, contract.environment))
                 assert started[-1].url, started[-1].said
             started[-1].until("IDLE", cls.patience_s)
             return started[-1]

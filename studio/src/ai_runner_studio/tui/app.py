@@ -12,9 +12,10 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.driver import Driver
 
+from runner.live.plain_json import visible
+
 from ..preview import kitty
 from ..preview.terminal import Terminal, probe
-from ..terminal_text import visible
 from .cells import ControlFilter
 from .commands import StudioCommands
 from .screens.main import MainScreen

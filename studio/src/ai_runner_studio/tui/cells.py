@@ -10,7 +10,7 @@ from rich.segment import Segment
 from textual.expand_tabs import expand_tabs_inline
 from textual.filter import LineFilter
 
-from ..terminal_text import visible
+from runner.live.plain_json import visible
 
 if TYPE_CHECKING:
     from textual.color import Color

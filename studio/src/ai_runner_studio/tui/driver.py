@@ -62,6 +62,11 @@ class StudioDriver(LinuxDriver):
         if not self._closed and not self._app._exit:
             super().start_application_mode()  # type: ignore[no-untyped-call]
 
+    def suspend_application_mode(self) -> None:
+        """Give the terminal back until the app is resumed."""
+        self.stop_application_mode()
+        super().close()
+
     def close(self) -> None:
         """Give the terminal back for good."""
         self._closed = True

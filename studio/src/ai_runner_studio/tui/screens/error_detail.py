@@ -11,7 +11,8 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
-from ...terminal_text import visible
+from runner.live.plain_json import visible
+
 from ..widgets.error import ErrorStory
 
 if TYPE_CHECKING:

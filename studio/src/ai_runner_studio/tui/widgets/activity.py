@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from textual.content import Content
 
+from runner.live.plain_json import visible
+
 from ...sources.silence import no_frame
-from ...terminal_text import visible
 from .. import figures, wording
 from .line import SplitLine
 

@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.expand_tabs import expand_tabs_inline
 from textual.widgets import Static
 
-from ...terminal_text import visible
+from runner.live.plain_json import visible
 
 if TYPE_CHECKING:
     from runner.live.report import CodeLine, ErrorReport

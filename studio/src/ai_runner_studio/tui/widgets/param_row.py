@@ -13,7 +13,8 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input, Select, Static, Switch
 
-from ...terminal_text import visible
+from runner.live.plain_json import visible
+
 from ..schema import ParamField
 from .slider import Slider
 

@@ -11,11 +11,12 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
+from runner.live.plain_json import visible
+
 from ...preview import blocks, ramp
 from ...preview.blocks import Depth
 from ...preview.scale import fit, mean_colour, resize
 from ...preview.terminal import DrawMode, Terminal
-from ...terminal_text import visible
 from ..cells import padded
 from .graphics import Graphics
 from .picture_strip import BlockStrip, PlaceholderStrip
