@@ -261,7 +261,7 @@ class History:
 
 
 def _failure_line(event: Event, known: ErrorReport | None) -> LogWritten | None:
-    """What the log says of a failure, once while it comes again and again; the last lines of a process are there."""
+    """Return the log line of a failure, once while it is repeated; what a process wrote last is in the log already."""
     match event:
         case ProcessExited():
             return LogWritten(
@@ -271,4 +271,6 @@ def _failure_line(event: Event, known: ErrorReport | None) -> LogWritten | None:
             report = event.report
             text = report.traceback.rstrip() or report.headline
             return LogWritten(level="ERROR", source="runner", message=text, revision=event.revision, at=event.at)
+        case InputDamaged():
+            return LogWritten(level="WARNING", source="runner", message=event.message, at=event.at)
     return None

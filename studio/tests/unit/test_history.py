@@ -11,6 +11,7 @@ from ai_runner_studio.history import MENDED_AFTER_RESTART_S, MENDED_AFTER_S, REV
 from ai_runner_studio.snapshot import Load, Snapshot
 from runner.live.events import (
     Event,
+    InputDamaged,
     LoadFailed,
     LoadPlan,
     LoadPlanned,
@@ -25,6 +26,7 @@ from runner.live.events import (
     ReloadOptionsChanged,
     StandbyChanged,
 )
+from runner.live.input_damage import InputDamage
 from runner.live.report import ErrorReport
 
 IN_PLACE = LoadPlan(level="code", way="in place")
@@ -288,3 +290,10 @@ def test_the_log_has_each_failure_once() -> None:
         ("ERROR", "Traceback\nNameError"),
         ("ERROR", "the pipeline process died"),
     ]
+
+
+def test_damage_of_the_input_stays_in_the_log() -> None:
+    damaged = InputDamaged(damage=InputDamage(missing=3, expected=9))
+    snapshot = told(damaged)
+    assert [(line.level, line.message) for line in snapshot.logs] == [("WARNING", damaged.message)]
+    assert snapshot.notices[-1:] == (damaged.message,)
