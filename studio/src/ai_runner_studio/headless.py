@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from runner.live.events import (
     Event,
+    InputDamaged,
     LoadFailed,
     PipelineFailed,
     PipelineWarned,
@@ -141,7 +142,7 @@ class HeadlessRun:
                     code = _exit_code(kind in ("source", "sink") and self.figures.stream is None)
                     self._fail(RunError(kind, self._in_users_terms(event.error), exit_code=code))
                 elif self.settings.strict and self.figures.damage:
-                    self._fail(RunError("source", f"the input is damaged or cut off: {self.figures.damage}"))
+                    self._fail(RunError("source", InputDamaged(damage=self.figures.damage).message))
             case PipelineWarned() if event.message.startswith(ANNOUNCED):
                 self._progress(Progress("", note=event.message))
             case LoadFailed() if event.serving is None:

@@ -77,7 +77,7 @@ class Decoder:
         self._stop = stop or threading.Event()
         self._counts = DecodeCounts()
         self._location = location
-        self._fitter = PictureFitter(width, height, turned=location.container_format is None)
+        self._fitter = PictureFitter(width, height)
         self._offset_s = Fraction(0)
         self._upright: tuple[int, int] | None = None
         self._damage: InputDamage | None = None

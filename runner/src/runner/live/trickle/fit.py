@@ -39,17 +39,19 @@ class UnconvertibleFrame(Exception):
 class PictureFitter:
     """Scales pictures to cover `width` x `height`, keeping their shape, and crops what stands over evenly.
 
+    Attributes:
+        width, height: of what comes out; see `resize`.
+        orientation: of the frames that were fitted last.
+
     The crop comes before the scaling: it costs nothing there (only pointers move), and the scaler
     does not work on what would be thrown away. The chain is built once and again only when size,
     format, colors or orientation of the source's frames change.
     """
 
-    def __init__(self, width: int, height: int, *, turned: bool = True) -> None:
-        """`turned`: frames may have a display matrix; those of a device have none, and must not outlive the device."""
+    def __init__(self, width: int, height: int) -> None:
         self.width = width
         self.height = height
-        self._turned = turned
-        self._orientation = Orientation()
+        self.orientation = Orientation()
         self._shape: tuple[object, ...] = ()
         self._graph: av.filter.Graph | None = None
 
@@ -89,7 +91,7 @@ class PictureFitter:
         )
         try:
             if self._graph is None or shape != self._shape:
-                self._orientation = Orientation.of(frame) if self._turned else Orientation()
+                self.orientation = Orientation.of(frame)
                 self._graph = self._build(frame, aspect)
                 self._shape = shape
             self._graph.vpush(frame)
@@ -98,13 +100,8 @@ class PictureFitter:
             self._graph = None
             raise UnconvertibleFrame(_reason(frame, error)) from error
 
-    @property
-    def orientation(self) -> Orientation:
-        """Orientation of the frames that were fitted last."""
-        return self._orientation
-
     def _build(self, frame: av.VideoFrame, aspect: Fraction) -> av.filter.Graph:
-        orientation = self._orientation
+        orientation = self.orientation
         width, height = (self.height, self.width) if orientation.sideways else (self.width, self.height)
         crop_width, crop_height = _covering_crop(frame.width, frame.height, width, height, aspect)
         steps = [f"crop={crop_width}:{crop_height}"] if (crop_width, crop_height) != (frame.width, frame.height) else []

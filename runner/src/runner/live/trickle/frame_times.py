@@ -30,7 +30,7 @@ class FrameTimes:
         """Yield all packets; hold back the first ones only as long as those of the video have no timestamp."""
         held = self._hold(packets)
         while held:
-            yield held.popleft()  # and keep no reference: the memory of a camera's packets is the driver's
+            yield held.popleft()
         yield from packets
 
     def _hold(self, packets: Iterator[av.Packet[av.stream.Stream]]) -> deque[av.Packet[av.stream.Stream]]:
