@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from ai_runner_studio.cli.build_line import BuildLine
 from ai_runner_studio.export.build_progress import BuildProgress
+from ai_runner_studio.terminal_text import TerminalStream
 
 
 class Terminal(io.StringIO):
@@ -38,11 +41,14 @@ def test_on_a_terminal_one_line_is_kept_fresh_and_taken_away(monkeypatch: pytest
     assert "\n" not in stream.getvalue()
 
 
-def test_a_line_that_stays_is_printed_above_the_live_one(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("guard", [lambda stream: stream, TerminalStream], ids=["plain", "guarded"])
+def test_a_line_that_stays_is_printed_above_the_live_one(
+    monkeypatch: pytest.MonkeyPatch, guard: Callable[[Terminal], Any]
+) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "20")
     stream = Terminal()
-    line = BuildLine(stream)
+    line = BuildLine(guard(stream))
     line.show("running", None)
     before = len(stream.getvalue())
     line.print("warning: lut.bin")

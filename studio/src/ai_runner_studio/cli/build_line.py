@@ -40,8 +40,7 @@ class BuildLine:
 
     def print(self, text: str) -> None:
         """Print a line that stays, above the live one."""
-        if self._live and self._text:
-            self._stream.write("\r\x1b[2K")
+        self._clear()
         self._stream.write(text + "\n")
         if self._live and self._text:
             self._draw()
@@ -56,10 +55,13 @@ class BuildLine:
 
     def end(self) -> None:
         """Take the live line away."""
+        self._clear()
+        self._text = ""
+
+    def _clear(self) -> None:
         if self._live and self._text:
             control(self._stream, CLEAR_LINE)
             self._stream.flush()
-        self._text = ""
 
     def _draw(self) -> None:
         width = shutil.get_terminal_size().columns - 1
